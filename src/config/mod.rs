@@ -1,0 +1,3 @@
+//! The configuration: TOML files in, settings that can be acted on out.
+
+pub mod settings;

@@ -1,0 +1,123 @@
+//! A configuration that has been validated: everything here can be acted on as it stands.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::server::limits::Limits;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it came from, in the order read; empty: the embedded default.
+    pub sources: Vec<PathBuf>,
+    /// Worker threads; `None`: one a core.
+    pub workers: Option<NonZeroUsize>,
+    /// Most connections at a time; `None`: derived from RLIMIT_NOFILE.
+    pub max_connections: Option<NonZeroUsize>,
+    /// Listeners by name.
+    pub listeners: BTreeMap<String, Listen>,
+    /// What clients may ask for.
+    pub limits: Limits,
+    /// How the service ends.
+    pub drain: Drain,
+    /// What is written to the journal.
+    pub log: Log,
+    /// The routes, in the order written.
+    pub routes: Vec<Route>,
+}
+
+/// `[listen.NAME]`.
+#[derive(Clone, Debug, Default)]
+pub struct Listen {
+    /// Where to bind when systemd passes no socket of that name.
+    pub bind: Option<Address>,
+}
+
+/// An address to bind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `"127.0.0.1:8080"`, `"[::]:80"`.
+    Tcp(SocketAddr),
+    /// `"unix:/run/outlive.sock"`.
+    Unix(PathBuf),
+}
+
+/// `[drain]`.
+#[derive(Clone, Debug, Default)]
+pub struct Drain {
+    /// From SIGTERM to exit; `None`: `"auto"`.
+    pub window: Option<Duration>,
+    /// How long at most everything is still served for the sake of the requests that ran; `None`: `"auto"`.
+    pub settle: Option<Duration>,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// Which requests get an entry.
+    pub access: Access,
+    /// Requests that took longer get an entry in any case; `None`: off.
+    pub slow: Option<Duration>,
+    /// Whether the query string is part of PATH.
+    pub query: bool,
+    /// Request fields whose values are logged, by name.
+    pub headers: Vec<http::HeaderName>,
+}
+
+/// Which requests the access log shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// None.
+    Off,
+    /// Those that failed: answered with 5xx, cut, or broken off.
+    #[default]
+    Errors,
+    /// All.
+    All,
+}
+
+/// `[[route]]`.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Exact host (`app.example.com`), any subdomain (`*.example.com`), or any at all (`None`); lower case, no port.
+    pub host: Option<String>,
+    /// A path in matchit's syntax: `/hello`, `/users/{id}`, `/static/{*file}`.
+    pub path: String,
+    /// Methods it answers, `None`: those that its action knows (`respond`: any; `files`, `health`: GET and HEAD).
+    pub methods: Option<Vec<http::Method>>,
+    /// Most bytes of a request's body; beyond it the answer is 413. Default: 1 MiB.
+    pub max_body: u64,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What a route does.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Action {
+    /// `respond = { status, headers, body, delay }`.
+    Respond {
+        /// The status; default 200.
+        status: StatusCode,
+        /// Fields of the answer; `Content-Type: text/plain; charset=utf-8` unless said.
+        headers: HeaderMap,
+        /// The body.
+        body: bytes::Bytes,
+        /// How long to wait before answering.
+        delay: Duration,
+    },
+    /// `files = "/srv/www"`.
+    Files {
+        /// The folder; absolute.
+        root: PathBuf,
+    },
+    /// `health = {}`.
+    Health,
+    /// `welcome = {}`: the page that shows the process, live.
+    Welcome,
+}

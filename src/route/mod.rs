@@ -1,0 +1,1 @@
+//! Routes: which request gets which answer.

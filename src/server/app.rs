@@ -1,0 +1,38 @@
+//! What the server asks of an application.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::body::RequestBody;
+use super::exchange::{Exchange, Outcome};
+
+/// Any error, boxed.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An application: it answers requests.
+///
+/// Each worker clones it once; its futures run on that worker's thread alone and needn't be `Send`.
+pub trait App: Clone + 'static {
+    /// The answers' body.
+    type Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + 'static;
+
+    /// Answers one request. A panic becomes a 500.
+    fn call(
+        &self,
+        request: Request<RequestBody>,
+        exchange: Arc<Exchange>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Infallible>> + 'static;
+}
+
+/// Is told of every exchange that has ended: an access log, for one.
+pub trait Observer: Send + Sync + 'static {
+    /// Called with an answer's head before it is sent, when fields may still be added (`X-Request-Id`, say).
+    fn answering(&self, exchange: &Exchange, request_id: Option<&http::HeaderValue>, head: &mut http::response::Parts);
+
+    /// Called once an exchange has ended. `status` is `None` where no answer had begun.
+    fn ended(&self, exchange: &Exchange, status: Option<http::StatusCode>, outcome: Outcome);
+}

@@ -1,0 +1,127 @@
+//! One request and its answer, as the application and the journal see them.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use http::{Method, Uri};
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Peer {
+    /// A TCP client's address.
+    Tcp(SocketAddr),
+    /// A Unix socket's client: they have no address worth the name.
+    Unix,
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// What a connection's requests share.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// The name of the listener that accepted it.
+    pub listener: Arc<str>,
+}
+
+/// One request and its answer: what the server tells the application of it, and the application the server.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The connection it came on.
+    pub connection: Arc<ConnectionInfo>,
+    /// When its head was complete.
+    pub began: Instant,
+    /// The request's method.
+    pub method: Method,
+    /// The request's target.
+    pub uri: Uri,
+    request_id: OnceLock<Box<str>>,
+    route: OnceLock<Arc<str>>,
+    bytes: AtomicU64,
+    body_limit_hit: AtomicBool,
+}
+
+impl Exchange {
+    /// A new exchange that begins now.
+    #[must_use]
+    pub fn new(connection: Arc<ConnectionInfo>, method: Method, uri: Uri) -> Self {
+        Self {
+            connection,
+            began: Instant::now(),
+            method,
+            uri,
+            request_id: OnceLock::new(),
+            route: OnceLock::new(),
+            bytes: AtomicU64::new(0),
+            body_limit_hit: AtomicBool::new(false),
+        }
+    }
+
+    /// Names the route that answers, for the journal and for the list of requests that a drain had to cut. The first
+    /// call counts.
+    pub fn set_route(&self, route: Arc<str>) {
+        let _ = self.route.set(route);
+    }
+
+    /// The route that answers, once the application has named it.
+    #[must_use]
+    pub fn route(&self) -> Option<&Arc<str>> {
+        self.route.get()
+    }
+
+    /// Sets the request's id, the client's own (`X-Request-Id`) or one that was made. The first call counts.
+    pub fn set_request_id(&self, id: impl Into<Box<str>>) {
+        let _ = self.request_id.set(id.into());
+    }
+
+    /// The request's id, if anyone has set one.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.get().map(AsRef::as_ref)
+    }
+
+    /// Bytes of the answer's body that have been given to the connection so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_bytes(&self, more: u64) {
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Whether the request's body was longer than its limit.
+    #[must_use]
+    pub fn body_limit_hit(&self) -> bool {
+        self.body_limit_hit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_body_limit_hit(&self) {
+        self.body_limit_hit.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The whole answer was given to the connection.
+    Complete,
+    /// The client went away, or its connection failed, before the whole answer was given.
+    Aborted,
+    /// The application failed while it sent the body.
+    Failed,
+    /// A drain's window ended first.
+    Cut,
+}
