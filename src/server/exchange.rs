@@ -50,6 +50,8 @@ pub struct Exchange {
     route: OnceLock<Arc<str>>,
     bytes: AtomicU64,
     body_limit_hit: AtomicBool,
+    body_touched: AtomicBool,
+    body_complete: AtomicBool,
 }
 
 impl Exchange {
@@ -65,6 +67,8 @@ impl Exchange {
             route: OnceLock::new(),
             bytes: AtomicU64::new(0),
             body_limit_hit: AtomicBool::new(false),
+            body_touched: AtomicBool::new(false),
+            body_complete: AtomicBool::new(false),
         }
     }
 
@@ -109,6 +113,24 @@ impl Exchange {
 
     pub(super) fn set_body_limit_hit(&self) {
         self.body_limit_hit.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anyone has begun to read the request's body.
+    pub(super) fn body_touched(&self) -> bool {
+        self.body_touched.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_body_touched(&self) {
+        self.body_touched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the whole of the request's body has arrived and was read.
+    pub(super) fn body_complete(&self) -> bool {
+        self.body_complete.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_body_complete(&self) {
+        self.body_complete.store(true, Ordering::Relaxed);
     }
 }
 
