@@ -196,6 +196,8 @@ pub struct RequestEntry {
     pub bytes: u64,
     /// The client.
     pub peer: String,
+    /// The listener that it came in by.
+    pub listener: String,
     /// `X-Request-Id`.
     pub request_id: Option<String>,
     /// `complete`, `aborted`, `failed`, `cut`, `rejected`.
@@ -398,6 +400,7 @@ impl RequestEntry {
                     DURATION_USEC = usec(self.duration),
                     BYTES = self.bytes,
                     PEER = self.peer,
+                    LISTENER = self.listener,
                     REQUEST_ID = self.request_id,
                     OUTCOME = self.outcome,
                     HEADERS = self.headers,

@@ -142,9 +142,11 @@ fn journald() -> io::Result<Dispatch> {
 
 /// Lines for people: time, level and message; the fields are in the message already.
 fn lines() -> Dispatch {
-    let message_only = format::debug_fn(|writer, field, value| {
-        if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
-    });
+    let message_only = format::debug_fn(
+        |writer, field, value| {
+            if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
+        },
+    );
     let layer = tracing_subscriber::fmt::layer()
         .fmt_fields(message_only)
         .with_target(false)

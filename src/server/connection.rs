@@ -4,7 +4,6 @@
 //! the next request wake it. HTTP/2 is told by its preface (RFC 9113, section 3.4).
 
 use std::future::poll_fn;
-use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
@@ -135,11 +134,4 @@ pub(super) fn catch_up(io: &mut Io, local: &Local) -> bool {
 pub(super) fn rejection(status: StatusCode) -> Vec<u8> {
     let date = httpdate::fmt_http_date(SystemTime::now());
     format!("HTTP/1.1 {status}\r\nDate: {date}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").into_bytes()
-}
-
-/// Whether an I/O error is the client's doing, or hyper's way to say so.
-pub(super) fn is_client_gone(error: &hyper::Error) -> bool {
-    use std::error::Error;
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    error.is_incomplete_message() || error.is_closed() || error.is_canceled() || io.is_some()
 }

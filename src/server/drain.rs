@@ -173,20 +173,28 @@ async fn cut(server: &mut Server) -> BTreeMap<String, usize> {
 
 /// A thread that ends the process if nothing else does: it depends on no runtime and no worker.
 struct LastExit {
-    deadline: Arc<Mutex<Option<Instant>>>,
+    deadline: Arc<Mutex<LastExitAt>>,
     thread: Option<thread::Thread>,
+}
+
+#[derive(Clone, Copy)]
+enum LastExitAt {
+    Never,
+    At(Instant),
+    Disarmed,
 }
 
 impl LastExit {
     fn start() -> Self {
-        let deadline = Arc::new(Mutex::new(None));
+        let deadline = Arc::new(Mutex::new(LastExitAt::Never));
         let watched = Arc::clone(&deadline);
         let run = move || {
             loop {
-                match watched.lock().map_or(None, |deadline| *deadline) {
-                    Some(deadline) if deadline <= Instant::now() => std::process::exit(1),
-                    Some(deadline) => thread::park_timeout(deadline - Instant::now()),
-                    None => thread::park(),
+                match watched.lock().map_or(LastExitAt::Never, |deadline| *deadline) {
+                    LastExitAt::Disarmed => return,
+                    LastExitAt::At(deadline) if deadline <= Instant::now() => std::process::exit(1),
+                    LastExitAt::At(deadline) => thread::park_timeout(deadline - Instant::now()),
+                    LastExitAt::Never => thread::park(),
                 }
             }
         };
@@ -195,12 +203,22 @@ impl LastExit {
     }
 
     fn at(&self, end: Option<Instant>) {
+        self.set(end.map_or(LastExitAt::Never, |end| LastExitAt::At(end + LAST_WORDS * 2 + LAST_EXIT)));
+    }
+
+    fn set(&self, at: LastExitAt) {
         if let Ok(mut deadline) = self.deadline.lock() {
-            *deadline = end.map(|end| end + LAST_WORDS * 2 + LAST_EXIT);
+            *deadline = at;
         }
         if let Some(thread) = &self.thread {
             thread.unpark();
         }
+    }
+}
+
+impl Drop for LastExit {
+    fn drop(&mut self) {
+        self.set(LastExitAt::Disarmed);
     }
 }
 

@@ -48,6 +48,7 @@ pub struct Exchange {
     pub uri: Uri,
     request_id: OnceLock<Box<str>>,
     route: OnceLock<Arc<str>>,
+    logged_fields: OnceLock<Box<str>>,
     bytes: AtomicU64,
     body_limit_hit: AtomicBool,
     body_touched: AtomicBool,
@@ -65,6 +66,7 @@ impl Exchange {
             uri,
             request_id: OnceLock::new(),
             route: OnceLock::new(),
+            logged_fields: OnceLock::new(),
             bytes: AtomicU64::new(0),
             body_limit_hit: AtomicBool::new(false),
             body_touched: AtomicBool::new(false),
@@ -93,6 +95,17 @@ impl Exchange {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.get().map(AsRef::as_ref)
+    }
+
+    /// Keeps the request's fields that the journal is to show, as text. The first call counts.
+    pub fn set_logged_fields(&self, fields: impl Into<Box<str>>) {
+        let _ = self.logged_fields.set(fields.into());
+    }
+
+    /// The request's fields that the journal is to show.
+    #[must_use]
+    pub fn logged_fields(&self) -> Option<&str> {
+        self.logged_fields.get().map(AsRef::as_ref)
     }
 
     /// Bytes of the answer's body that have been given to the connection so far.

@@ -113,6 +113,7 @@ async fn drive<A: App>(
 ) -> Left {
     let limits = &worker.local.limits;
     let mut standing = Standing::Head;
+    let mut served = entry.requests.get();
     let mut farewell = worker.local.phase() >= Phase::Closing;
     poll_fn(|cx| {
         entry.remember(cx.waker());
@@ -133,9 +134,11 @@ async fn drive<A: App>(
             return Poll::Pending;
         }
         entry.flushed();
-        let read = entry.read.get();
+        let (read, requests) = (entry.read.get(), entry.requests.get());
         match standing {
-            Standing::Busy { .. } => {
+            // Most requests begin and end within one poll, and are never seen running.
+            _ if requests != served => {
+                served = requests;
                 standing = Standing::Idle { read };
                 entry.expire_at(Some(Instant::now() + PARK_AFTER.min(limits.idle_timeout)));
             }

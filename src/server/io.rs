@@ -9,7 +9,6 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::listener::Accept;
 use super::registry::Entry;
 
 /// A client's socket, known to this thread's runtime.
@@ -19,11 +18,29 @@ pub(crate) enum Stream {
     Unix(UnixStream),
 }
 
+/// A client's socket on its way from one runtime to another.
+#[derive(Debug)]
+pub(crate) enum Detached {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Detached {
+    /// Makes the socket known to this thread's runtime.
+    pub(crate) fn attach(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        }
+    }
+}
+
 impl Stream {
-    pub(crate) fn new(accepted: Accept) -> io::Result<Self> {
-        match accepted {
-            Accept::Tcp(stream) => TcpStream::from_std(stream).map(Self::Tcp),
-            Accept::Unix(stream) => UnixStream::from_std(stream).map(Self::Unix),
+    /// Takes the socket away from this thread's runtime.
+    pub(crate) fn detach(self) -> io::Result<Detached> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(Detached::Tcp),
+            Self::Unix(stream) => stream.into_std().map(Detached::Unix),
         }
     }
 

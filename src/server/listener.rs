@@ -2,15 +2,15 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, SocketFlags};
 
 use super::exchange::Peer;
+use super::io::Stream;
 use crate::systemd::activation::{Passed, Socket};
 
 /// How many connections the kernel may keep waiting: as many as it allows (`net.core.somaxconn`), so that a restart
@@ -27,30 +27,53 @@ pub struct Listener {
     socket: Socket,
 }
 
-/// A connection that was accepted, not yet known to any runtime.
+/// A listener, known to this thread's runtime.
 #[derive(Debug)]
-pub(crate) struct Accepted {
-    pub(crate) stream: Accept,
-    pub(crate) peer: Peer,
-    pub(crate) listener: Arc<str>,
+pub(crate) struct Listening {
+    pub(crate) name: Arc<str>,
+    socket: ListeningSocket,
 }
 
-/// An accepted, non-blocking stream.
 #[derive(Debug)]
-pub(crate) enum Accept {
-    Tcp(std::net::TcpStream),
-    Unix(UnixStream),
+enum ListeningSocket {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
 }
 
-/// What became of an attempt to accept.
+/// Why a connection couldn't be accepted.
 #[derive(Debug)]
 pub(crate) enum AcceptError {
-    /// No connection waits.
-    Empty,
     /// The connection that waited is gone already: accept(2) hands its error over.
     Gone,
     /// The system lacks something; the connection stays in the backlog.
     Exhausted(io::Error),
+}
+
+impl Listening {
+    /// Accepts one connection.
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<(Stream, Peer), AcceptError>> {
+        let accepted = match &self.socket {
+            ListeningSocket::Tcp(socket) => {
+                ready!(socket.poll_accept(cx)).map(|(stream, peer)| (Stream::Tcp(stream), Peer::Tcp(peer)))
+            }
+            ListeningSocket::Unix(socket) => {
+                ready!(socket.poll_accept(cx)).map(|(stream, _)| (Stream::Unix(stream), Peer::Unix))
+            }
+        };
+        Poll::Ready(accepted.map_err(AcceptError::from))
+    }
+}
+
+impl From<io::Error> for AcceptError {
+    fn from(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            // ENOSPC: epoll's own limit, fs.epoll.max_user_watches; the connection was accepted and is lost then.
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC) => Self::Exhausted(error),
+            // ECONNABORTED, EPERM (a firewall's word), and the network errors of the new connection that accept(2)
+            // says to treat like EAGAIN: none says anything about the listener.
+            _ => Self::Gone,
+        }
+    }
 }
 
 impl Listener {
@@ -115,49 +138,13 @@ impl Listener {
         Ok(self)
     }
 
-    /// Accepts one connection, non-blocking and close-on-exec.
-    pub(crate) fn accept(&self) -> Result<Accepted, AcceptError> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        match rustix::net::acceptfrom_with(&self.socket, flags) {
-            Ok((stream, peer)) => Ok(self.accepted(stream, peer)),
-            Err(Errno::AGAIN) => Err(AcceptError::Empty),
-            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                Err(AcceptError::Exhausted(error.into()))
-            }
-            // EINTR, ECONNABORTED, EPERM (a firewall's word), and the network errors of the new connection that
-            // accept(2) says to treat like EAGAIN: none says anything about the listener.
-            Err(_) => Err(AcceptError::Gone),
-        }
-    }
-
-    fn accepted(&self, stream: OwnedFd, peer: Option<SocketAddrAny>) -> Accepted {
-        let listener = Arc::clone(&self.name);
-        match self.socket {
-            Socket::Tcp(_) => {
-                // A TCP peer always has an address; the fallback is the unspecified one.
-                let address = peer
-                    .and_then(|peer| SocketAddr::try_from(peer).ok())
-                    .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-                Accepted { stream: Accept::Tcp(stream.into()), peer: Peer::Tcp(address), listener }
-            }
-            Socket::Unix(_) => Accepted { stream: Accept::Unix(stream.into()), peer: Peer::Unix, listener },
-        }
-    }
-}
-
-impl AsRawFd for Listener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_fd().as_raw_fd()
-    }
-}
-
-/// A listener shared by all workers, each of which registers it with a runtime of its own.
-#[derive(Debug)]
-pub(crate) struct Shared(pub(crate) Arc<Listener>);
-
-impl AsRawFd for Shared {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+    /// Registers the listener with this thread's runtime: each worker accepts by itself.
+    pub(crate) fn register(&self) -> io::Result<Listening> {
+        let socket = match &self.socket {
+            Socket::Tcp(socket) => ListeningSocket::Tcp(tokio::net::TcpListener::from_std(socket.try_clone()?)?),
+            Socket::Unix(socket) => ListeningSocket::Unix(tokio::net::UnixListener::from_std(socket.try_clone()?)?),
+        };
+        Ok(Listening { name: Arc::clone(&self.name), socket })
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Entry {
     running: RefCell<Vec<Arc<Exchange>>>,
     /// HTTP/1: the request whose answer's last bytes wait for the client to take them.
     flushing: RefCell<Option<Arc<Exchange>>>,
+    /// Requests begun on it so far.
+    pub(crate) requests: Cell<u64>,
     /// Bytes read from and written to the socket so far.
     pub(crate) read: Cell<u64>,
     pub(crate) written: Cell<u64>,
@@ -68,6 +70,7 @@ impl Entry {
             waker: RefCell::new(None),
             running: RefCell::new(Vec::new()),
             flushing: RefCell::new(None),
+            requests: Cell::new(0),
             read: Cell::new(0),
             written: Cell::new(0),
             write_blocked: Cell::new(false),
@@ -137,6 +140,8 @@ pub(crate) struct Local {
     pub(crate) progress: Arc<Notify>,
     /// For reading a connection's first bytes.
     pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Told when there is a connection again after there was none.
+    pub(crate) occupied: Notify,
     phase: Cell<Phase>,
     entries: RefCell<Slab<Rc<Entry>>>,
 }
@@ -156,6 +161,7 @@ impl Local {
             observer,
             progress,
             scratch: RefCell::new(vec![0; 8192].into_boxed_slice()),
+            occupied: Notify::new(),
             phase: Cell::new(Phase::Serving),
             entries: RefCell::new(Slab::new()),
         }
@@ -172,8 +178,17 @@ impl Local {
     /// Registers a connection for as long as the returned value lives. It is counted already, by whoever accepted it.
     pub(crate) fn register(self: &Rc<Self>, entry: Entry) -> Registered {
         let entry = Rc::new(entry);
-        let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
+        let mut entries = self.entries.borrow_mut();
+        let key = entries.insert(Rc::clone(&entry));
+        if entries.len() == 1 {
+            self.occupied.notify_one();
+        }
         Registered { entry, key, local: Rc::clone(self) }
+    }
+
+    /// Whether there is any connection to watch over.
+    pub(crate) fn is_occupied(&self) -> bool {
+        !self.entries.borrow().is_empty()
     }
 
     /// Enters a phase, and wakes every connection to it.
@@ -239,6 +254,7 @@ impl InFlight {
     pub(crate) fn begin(local: &Rc<Local>, entry: &Rc<Entry>, exchange: Arc<Exchange>) -> Self {
         local.gauges().requests.fetch_add(1, Ordering::Relaxed);
         entry.running.borrow_mut().push(Arc::clone(&exchange));
+        entry.requests.set(entry.requests.get() + 1);
         Self {
             exchange,
             status: None,

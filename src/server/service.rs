@@ -65,7 +65,9 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
         let exchange = Exchange::new(Arc::clone(&self.entry.info), request.method().clone(), request.uri().clone());
         let exchange = Arc::new(exchange);
         let flight = InFlight::begin(&self.local, &self.entry, Arc::clone(&exchange));
-        let request_id = self.local.observer.as_ref().and_then(|_| request.headers().get("x-request-id").cloned());
+        if let Some(observer) = &self.local.observer {
+            observer.received(&exchange, request.headers());
+        }
         let expects = request.headers().contains_key(EXPECT);
         let too_many = request.headers().len() > self.local.limits.head_fields;
 
@@ -114,7 +116,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
             if close.is_some() {
                 entry.misaligned.set(true);
             }
-            Ok(answer(response, request_id.as_ref(), flight, leftover, &local))
+            Ok(answer(response, flight, leftover, &local))
         })
     }
 }
@@ -122,14 +124,13 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
 /// Lets the observer see the answer's head, and makes its body account for itself.
 fn answer<B: Body>(
     response: Response<Inner<B>>,
-    request_id: Option<&HeaderValue>,
     mut flight: InFlight,
     leftover: Option<Leftover>,
     local: &Local,
 ) -> Response<AnswerBody<B>> {
     let (mut head, body) = response.into_parts();
     if let Some(observer) = &local.observer {
-        observer.answering(&flight.exchange, request_id, &mut head);
+        observer.answering(&flight.exchange, &mut head);
     }
     flight.status = Some(head.status);
     let length = match &body {
@@ -234,7 +235,9 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
         let frame = match this.inner.project() {
-            InnerProjected::Own { body } => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into)),
+            InnerProjected::Own { body } => {
+                ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into))
+            }
             InnerProjected::App { body } => match panics::catch(|| body.poll_frame(cx)) {
                 Ok(polled) => ready!(polled).map(|frame| frame.map_err(Into::into)),
                 Err(panic) => {

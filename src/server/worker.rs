@@ -1,43 +1,42 @@
 //! A worker: one thread with its own runtime, which accepts on every listener and serves what it accepts.
 
-use std::future::pending;
+use std::future::poll_fn;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::ready;
 use std::thread;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::app::App;
-use super::exchange::{ConnectionInfo, Exchange};
+use super::exchange::{ConnectionInfo, Exchange, Peer};
 use super::http2::LocalExecutor;
-use super::io::Stream;
-use super::listener::{AcceptError, Accepted, Listener, Shared};
-use super::registry::{Entry, Local, Phase, SWEEP, SWEEP_CLOSING};
+use super::io::{Detached, Stream};
+use super::listener::{AcceptError, Listener, Listening};
+use super::registry::{Entry, Local, Phase, Registered, SWEEP, SWEEP_CLOSING};
 use super::{connection, http1 as h1, http2 as h2};
 use crate::journal::{self, Event, Pace};
 
 /// How long to leave the backlog alone when the system lacks descriptors or memory.
 const BREATHER: Duration = Duration::from_millis(100);
 
-/// How many connections to accept before others on this thread get their turn.
-const BATCH: usize = 64;
-
 /// How often the same trouble is journaled.
 const TROUBLE_REPORTED_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is journaled that there are as many connections as allowed.
+const FULL_REPORTED_EVERY: Duration = Duration::from_secs(10);
 
 /// What the control thread and other workers ask of a worker.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Serve a connection that another worker has accepted.
-    Serve(Accepted, OwnedSemaphorePermit),
+    Serve(Detached, ConnectionInfo, OwnedSemaphorePermit),
     /// Enter a phase.
     Phase(Phase),
     /// Answer a heartbeat.
@@ -105,22 +104,27 @@ fn run<A: App>(
         let crew = Rc::new(crew);
         let mut accepting = Vec::new();
         for listener in &crew.listeners {
-            let listening = AsyncFd::with_interest(Shared(Arc::clone(listener)), Interest::READABLE)?;
-            accepting.push(spawn_local(accept_all(listening, Rc::clone(&worker), Rc::clone(&crew))));
+            accepting.push(spawn_local(accept_all(listener.register()?, Rc::clone(&worker), Rc::clone(&crew))));
         }
         let _ = ready.send(Ok(worker.local.index));
         let mut sweep = sweeping(SWEEP);
         loop {
             let command = tokio::select! {
                 command = commands.recv() => command,
-                // An idle worker sleeps.
-                _ = sweep.tick(), if worker.local.gauges().connections.load(Ordering::Relaxed) > 0 => {
+                // A worker without connections sleeps.
+                _ = sweep.tick(), if worker.local.is_occupied() => {
                     worker.local.sweep();
                     continue;
                 }
+                () = worker.local.occupied.notified() => continue,
             };
             match command {
-                Some(Command::Serve(accepted, permit)) => serve(&worker, accepted, permit),
+                Some(Command::Serve(stream, info, permit)) => {
+                    let registered = worker.local.register(Entry::new(info));
+                    if let Ok(stream) = stream.attach() {
+                        serve(&worker, stream, registered, permit);
+                    }
+                }
                 Some(Command::Phase(Phase::Cut)) => {
                     worker.local.enter(Phase::Cut);
                     return Ok(()); // and with the runtime all connections go
@@ -155,85 +159,93 @@ async fn enter(local: &Local, accepting: &mut Vec<JoinHandle<()>>, phase: Phase)
 }
 
 /// Accepts on one listener for as long as the task lives.
-async fn accept_all<A: App>(listening: AsyncFd<Shared>, worker: Rc<Worker<A>>, crew: Rc<Crew>) {
+async fn accept_all<A: App>(listening: Listening, worker: Rc<Worker<A>>, crew: Rc<Crew>) {
     loop {
-        let Ok(mut ready) = listening.readable().await else {
-            return pending().await; // the runtime is going down
-        };
-        for _ in 0..BATCH {
-            let Ok(permit) = permit(&crew).await else { return };
-            let listener = &listening.get_ref().0;
-            match listener.accept() {
-                Ok(accepted) => place(&worker, &crew, accepted, permit),
-                Err(AcceptError::Gone) => {}
-                Err(AcceptError::Empty) => {
-                    ready.clear_ready();
-                    break;
+        match accept(&listening, &crew).await {
+            Ok((stream, peer, permit)) => {
+                let info = ConnectionInfo { peer, listener: Arc::clone(&listening.name) };
+                place(&worker, &crew, stream, info, permit);
+            }
+            Err(AcceptError::Gone) => {}
+            Err(AcceptError::Exhausted(error)) => {
+                static PACE: Pace = Pace::new(TROUBLE_REPORTED_EVERY);
+                if PACE.permits() {
+                    let listener = listening.name.to_string();
+                    journal::log(Event::AcceptFailed { listener, error: error.to_string() });
                 }
-                Err(AcceptError::Exhausted(error)) => {
-                    static PACE: Pace = Pace::new(TROUBLE_REPORTED_EVERY);
-                    if PACE.permits() {
-                        let listener = listener.name.to_string();
-                        journal::log(Event::AcceptFailed { listener, error: error.to_string() });
-                    }
-                    drop(permit);
-                    sleep(BREATHER).await;
-                    break;
-                }
+                sleep(BREATHER).await;
             }
         }
-        drop(ready);
-        tokio::task::yield_now().await;
     }
 }
 
-/// Waits until one more connection is allowed.
-async fn permit(crew: &Crew) -> Result<OwnedSemaphorePermit, tokio::sync::AcquireError> {
-    if let Ok(permit) = Arc::clone(&crew.permits).try_acquire_owned() {
-        return Ok(permit);
-    }
-    static PACE: Pace = Pace::new(Duration::from_secs(10));
+/// Accepts one connection, if one more is allowed; else it stays in the backlog.
+///
+/// A permit is only held while a connection is taken, not while one is awaited: the limit is exact whatever the number
+/// of workers and listeners.
+async fn accept(listening: &Listening, crew: &Crew) -> Result<(Stream, Peer, OwnedSemaphorePermit), AcceptError> {
+    let mut waiting = None;
+    poll_fn(|cx| {
+        let permit = match Arc::clone(&crew.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let permit = waiting.get_or_insert_with(|| {
+                    report_full(crew);
+                    Box::pin(Arc::clone(&crew.permits).acquire_owned())
+                });
+                let permit = ready!(permit.as_mut().poll(cx));
+                waiting = None;
+                permit.map_err(|_| AcceptError::Gone)?
+            }
+        };
+        listening.poll_accept(cx).map_ok(|(stream, peer)| (stream, peer, permit))
+    })
+    .await
+}
+
+fn report_full(crew: &Crew) {
+    static PACE: Pace = Pace::new(FULL_REPORTED_EVERY);
     if PACE.permits() {
         journal::log(Event::ConnectionsFull { limit: crew.max_connections });
     }
-    Arc::clone(&crew.permits).acquire_owned().await
 }
 
 /// Serves an accepted connection here, or gives it to the worker that has the fewest.
 ///
 /// Whoever wakes first accepts, and one worker may win every race: without this, a few long-lived connections could
 /// all end up on one core.
-fn place<A: App>(worker: &Rc<Worker<A>>, crew: &Crew, accepted: Accepted, permit: OwnedSemaphorePermit) {
+fn place<A: App>(
+    worker: &Rc<Worker<A>>,
+    crew: &Crew,
+    stream: Stream,
+    info: ConnectionInfo,
+    permit: OwnedSemaphorePermit,
+) {
     let gauges = &worker.local.gauges;
-    gauges.worker(worker.local.index).accepted.fetch_add(1, Ordering::Relaxed);
+    let here = worker.local.index;
+    gauges.worker(here).accepted.fetch_add(1, Ordering::Relaxed);
     let count = |index: usize| gauges.worker(index).connections.load(Ordering::Relaxed);
-    let here = count(worker.local.index);
-    let least = (0..gauges.workers().len()).min_by_key(|index| count(*index)).unwrap_or(worker.local.index);
-    if here > count(least) + here / 8 {
-        // Counted at once, not when the other thread gets to it, so that a burst is spread as well.
-        gauges.worker(least).connections.fetch_add(1, Ordering::Release);
-        match crew.workers[least].send(Command::Serve(accepted, permit)) {
-            Ok(()) => return,
-            Err(error) => {
-                gauges.worker(least).connections.fetch_sub(1, Ordering::Release);
-                let Command::Serve(accepted, permit) = error.0 else { return };
-                gauges.worker(worker.local.index).connections.fetch_add(1, Ordering::Release);
-                return serve(worker, accepted, permit);
-            }
-        }
+    let least = (0..gauges.workers().len()).min_by_key(|index| count(*index)).unwrap_or(here);
+    let crowded = count(here) > count(least) + count(here) / 8;
+    // Counted at once, not when the other thread gets to it, so that a burst is spread as well.
+    gauges.worker(if crowded { least } else { here }).connections.fetch_add(1, Ordering::Release);
+    if !crowded {
+        let registered = worker.local.register(Entry::new(info));
+        return serve(worker, stream, registered, permit);
     }
-    gauges.worker(worker.local.index).connections.fetch_add(1, Ordering::Release);
-    serve(worker, accepted, permit);
+    let sent = match stream.detach() {
+        Ok(stream) => crew.workers[least].send(Command::Serve(stream, info, permit)).is_ok(),
+        Err(_) => false,
+    };
+    if !sent {
+        gauges.worker(least).connections.fetch_sub(1, Ordering::Release); // its thread is gone, and so is the service
+    }
 }
 
-fn serve<A: App>(worker: &Rc<Worker<A>>, accepted: Accepted, permit: OwnedSemaphorePermit) {
-    let info = ConnectionInfo { peer: accepted.peer, listener: accepted.listener };
-    let registered = worker.local.register(Entry::new(info));
-    if let Ok(stream) = Stream::new(accepted.stream) {
-        let worker = Rc::clone(worker);
-        spawn_local(async move {
-            connection::run(worker, stream, registered).await;
-            drop(permit);
-        });
-    }
+fn serve<A: App>(worker: &Rc<Worker<A>>, stream: Stream, registered: Registered, permit: OwnedSemaphorePermit) {
+    let worker = Rc::clone(worker);
+    spawn_local(async move {
+        connection::run(worker, stream, registered).await;
+        drop(permit);
+    });
 }
