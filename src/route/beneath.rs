@@ -203,3 +203,35 @@ impl serve::Backend for Beneath {
         Box::pin(async move { tokio::task::spawn_blocking(move || folder.facts(&path)).await? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_looks_like_what_is_not_there() {
+        for errno in
+            [Errno::NOENT, Errno::ACCESS, Errno::LOOP, Errno::NAMETOOLONG, Errno::NOTDIR, Errno::INVAL, Errno::NXIO]
+        {
+            assert!(says_nothing_here(&errno.into()), "{errno}");
+        }
+    }
+
+    #[test]
+    fn trouble_of_the_server_does_not() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::PERM] {
+            assert!(!says_nothing_here(&errno.into()), "{errno}");
+        }
+    }
+
+    /// cap-std documents no way to tell this from a permission that is missing.
+    #[test]
+    fn a_path_that_leads_out_is_known_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+        for path in ["..", "/", "../x"] {
+            assert!(leads_out(&root.metadata(path).map(drop).unwrap_err()), "{path}");
+        }
+        assert!(!leads_out(&Errno::ACCESS.into()));
+    }
+}

@@ -30,3 +30,23 @@ impl Health {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_at_the_first_moment_of_a_drain() {
+        let gauges = Arc::new(Gauges::new(1));
+        let health = Health::new(Arc::clone(&gauges));
+        let before = health.answer();
+        gauges.set_draining();
+        let after = health.answer();
+        assert_eq!((before.status(), before.body().remaining()), (StatusCode::OK, "ok\n".len() as u64));
+        assert_eq!(after.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(after.body().remaining(), "draining\n".len() as u64);
+        for answer in [before, after] {
+            assert_eq!(answer.headers()[CACHE_CONTROL], "no-store");
+        }
+    }
+}
