@@ -1,3 +1,4 @@
 //! The configuration: TOML files in, settings that can be acted on out.
 
+pub mod quantity;
 pub mod settings;
