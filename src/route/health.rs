@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn turns_at_the_first_moment_of_a_drain() {
-        let gauges = Arc::new(Gauges::new(1));
+        let gauges = Arc::new(Gauges::new(1, 1));
         let health = Health::new(Arc::clone(&gauges));
         let before = health.answer();
         gauges.set_draining();

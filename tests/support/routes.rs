@@ -33,7 +33,7 @@ pub fn files(root: &Path) -> Action {
 }
 
 pub fn router(routes: &[Route]) -> Result<Router, RouteError> {
-    Router::new(routes, &Arc::new(Gauges::new(1)))
+    Router::new(routes, &Arc::new(Gauges::new(1, 1)))
 }
 
 /// An answer, read to its end.
