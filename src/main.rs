@@ -1,2 +1,2 @@
-//! The `outlive` command.
+//! hold
 fn main() {}

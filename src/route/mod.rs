@@ -1,1 +1,3 @@
 //! Routes: which request gets which answer.
+
+pub mod access_log;
