@@ -1,8 +1,8 @@
 //! From a parsed request to its answer: the hyper service that stands around every application.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::app::{App, BoxError};
@@ -86,7 +87,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
                 Ok(Ok(refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)))
             } else {
                 let answer = panics::catch_all(async move { app.call(request, exchange).await });
-                match timeout(local.limits.request_timeout, answer).await {
+                match within(local.limits.request_timeout, answer).await {
                     Ok(Ok(Ok(response))) => Ok(Ok(response.map(|body| Inner::App { body }))),
                     Ok(Ok(Err(never))) => match never {},
                     Ok(Err(panic)) => Ok(Err(panic)),
@@ -118,6 +119,15 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
             }
             Ok(answer(response, flight, leftover, &local))
         })
+    }
+}
+
+/// Waits for `future`, but no longer than `limit`. Most answers are there at the first poll, and cost no timer.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut future = pin!(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(value) => Ok(value),
+        Poll::Pending => timeout(limit, future).await,
     }
 }
 
