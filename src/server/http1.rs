@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use hyper::server::conn::http1::{self, Connection};
 use hyper_util::rt::TokioIo;
@@ -67,8 +68,13 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
         let left = drive(&mut connection, worker, entry).await;
         let parts = connection.into_parts();
         io = parts.io.into_inner();
-        // What hyper has read ahead comes before what it has not got to yet.
-        io.ahead = if io.ahead.is_empty() { parts.read_buf } else { join(&parts.read_buf, &io.ahead) };
+        // What hyper has read ahead comes before what it has not got to yet. Copied, because the little that is there,
+        // or nothing, would keep all of hyper's buffer allocated.
+        io.ahead = match (parts.read_buf.is_empty(), io.ahead.is_empty()) {
+            (true, _) => io.ahead,
+            (false, true) => Bytes::copy_from_slice(&parts.read_buf),
+            (false, false) => join(&parts.read_buf, &io.ahead),
+        };
         match left {
             Left::Ended { lingering } => {
                 if lingering || !io.ahead.is_empty() {
@@ -174,8 +180,8 @@ async fn time_out<A: App>(io: &Io, worker: &Worker<A>, entry: &Entry) {
     linger(io, &worker.local, entry).await;
 }
 
-fn join(first: &[u8], second: &[u8]) -> bytes::Bytes {
-    let mut both = bytes::BytesMut::with_capacity(first.len() + second.len());
+fn join(first: &[u8], second: &[u8]) -> Bytes {
+    let mut both = BytesMut::with_capacity(first.len() + second.len());
     both.extend_from_slice(first);
     both.extend_from_slice(second);
     both.freeze()
