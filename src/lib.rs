@@ -1,10 +1,10 @@
 //! outlive: your connections outlive your process.
 
-//HOLD#[doc(hidden)]
-//HOLDpub mod cli;
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
-//HOLD#[doc(hidden)]
-//HOLDpub mod control;
+#[doc(hidden)]
+pub mod control;
 pub mod journal;
 pub mod route;
 pub mod server;

@@ -1,2 +1,7 @@
-//! hold
-fn main() {}
+//! The `outlive` command: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    outlive::cli::main()
+}
