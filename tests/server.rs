@@ -1,8 +1,6 @@
 //! The server in this process, spoken to over real sockets: what it answers to good, odd and bad clients, and how it
 //! ends.
 
-#![allow(clippy::unwrap_used)] // a test that panics has failed, which is what it should do
-
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
