@@ -10,7 +10,7 @@ on_every_systemd!(
     a_stop_lets_requests_finish,
     the_end_of_the_window_cuts_what_still_runs,
     a_hammer_cuts_at_once,
-    a_second_sigterm_cuts_at_once,
+    a_second_sigterm_cuts_at_once
 );
 
 /// Asserts how the last main process ended: with which status, and what systemd thinks of that.

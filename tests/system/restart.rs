@@ -10,7 +10,7 @@ use crate::support::client::{Connection, get};
 use crate::support::container::{Container, SERVICE, Suite};
 use crate::{CONFIG, Live, SLOW, on_every_systemd, running, with_outlive};
 
-on_every_systemd!(without_settling_all_wait_in_the_backlog_and_none_is_lost, with_settling_hardly_anyone_waits,);
+on_every_systemd!(without_settling_all_wait_in_the_backlog_and_none_is_lost, with_settling_hardly_anyone_waits);
 
 /// Connections that come while nobody accepts; the kernel's backlog holds 4096.
 const IN_BACKLOG: usize = 3000;

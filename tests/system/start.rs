@@ -11,7 +11,7 @@ on_every_systemd!(
     the_first_connection_starts_it,
     without_a_configuration_it_welcomes,
     a_start_that_fails_says_why,
-    systemctl_start_returns_once_it_is_ready,
+    systemctl_start_returns_once_it_is_ready
 );
 
 fn the_first_connection_starts_it(suite: Suite) {
