@@ -62,9 +62,15 @@ pub enum ControlError {
 
 fn cure_of(error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => "another process listens there (ss -ltnp shows which): stop it, or choose another port",
-        std::io::ErrorKind::PermissionDenied => "let systemd open the port: ListenStream= in outlive.socket needs no privilege here",
-        std::io::ErrorKind::AddrNotAvailable => "this host doesn't have that address: ip address shows those that it has",
+        std::io::ErrorKind::AddrInUse => {
+            "another process listens there (ss -ltnp shows which): stop it, or choose another port"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "let systemd open the port: ListenStream= in outlive.socket needs no privilege here"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "this host doesn't have that address: ip address shows those that it has"
+        }
         _ => "choose another address, or let systemd open the port with ListenStream= in outlive.socket",
     }
 }
@@ -153,7 +159,8 @@ pub async fn run(
     let listeners = listen(&config, passed)?;
     let descriptors = raise_descriptor_limit();
     let max_connections = config.max_connections.map_or_else(|| connections_within(descriptors), NonZeroUsize::get);
-    let addresses: Vec<_> = listeners.iter().map(|listener| format!("{} ({})", listener.address, listener.name)).collect();
+    let addresses: Vec<_> =
+        listeners.iter().map(|listener| format!("{} ({})", listener.address, listener.name)).collect();
     let options = Options {
         workers,
         max_connections,

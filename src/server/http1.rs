@@ -23,9 +23,9 @@ use super::registry::{Entry, Phase};
 use super::service::{ConnectionService, Protocol};
 use super::worker::Worker;
 
-/// How long a connection keeps its HTTP machinery (a read buffer above all) after an answer: longer than a busy
-/// client's think time, shorter than it takes to open ten thousand idle connections.
-const PARK_AFTER: Duration = Duration::from_secs(1);
+/// How long at least a connection keeps its HTTP machinery (a read buffer above all) after an answer: longer than a
+/// busy client's think time, shorter than it takes to open ten thousand idle connections.
+const PARK_AFTER: Duration = Duration::from_millis(250);
 
 /// How long a client may take to finish a request's head while a drain closes: it holds up the next process.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ enum Standing {
 pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc<Entry>) {
     let local = &worker.local;
     let limits = &local.limits;
-    entry.expire_at(Some(Instant::now() + limits.head_timeout));
+    entry.expire_at(local.after(limits.head_timeout));
     loop {
         let app = worker.app.clone();
         let service = ConnectionService::new(app, Rc::clone(local), Rc::clone(entry), Protocol::Http1);
@@ -88,9 +88,9 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
             }
             Left::Idle if io.ahead.is_empty() => {
                 let idle = limits.idle_timeout.saturating_sub(PARK_AFTER);
-                entry.expire_at(Some(Instant::now() + idle));
+                entry.expire_at(local.after(idle));
                 match park(&mut io, local, entry, true).await {
-                    Wake::Bytes => entry.expire_at(Some(Instant::now() + limits.head_timeout)),
+                    Wake::Bytes => entry.expire_at(local.after(limits.head_timeout)),
                     Wake::Gone => return,
                     Wake::Expired | Wake::Leave => return io.shutdown(),
                 }
@@ -98,7 +98,7 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
             // It was not as idle as it looked: hyper had read the beginning of a request together with the end of
             // the one before.
             Left::Idle => {
-                entry.expire_at(Some(Instant::now() + limits.head_timeout.saturating_sub(PARK_AFTER)));
+                entry.expire_at(local.after(limits.head_timeout.saturating_sub(PARK_AFTER)));
             }
         }
     }
@@ -111,10 +111,11 @@ async fn drive<A: App>(
     worker: &Worker<A>,
     entry: &Entry,
 ) -> Left {
-    let limits = &worker.local.limits;
+    let local = &worker.local;
+    let limits = &local.limits;
     let mut standing = Standing::Head;
     let mut served = entry.requests.get();
-    let mut farewell = worker.local.phase() >= Phase::Closing;
+    let mut farewell = local.phase() >= Phase::Closing;
     poll_fn(|cx| {
         entry.remember(cx.waker());
         if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
@@ -126,7 +127,7 @@ async fn drive<A: App>(
             let waits = entry.write_blocked.get();
             if standing != (Standing::Busy { written }) || !waits {
                 standing = Standing::Busy { written };
-                entry.expire_at(waits.then(|| Instant::now() + limits.send_timeout));
+                entry.expire_at(if waits { local.after(limits.send_timeout) } else { None });
             } else if entry.deadline.get().is_none() && entry.has_expired() {
                 return Poll::Ready(Left::SendTimeout);
             }
@@ -140,11 +141,11 @@ async fn drive<A: App>(
             _ if requests != served => {
                 served = requests;
                 standing = Standing::Idle { read };
-                entry.expire_at(Some(Instant::now() + PARK_AFTER.min(limits.idle_timeout)));
+                entry.expire_at(local.after(PARK_AFTER.min(limits.idle_timeout)));
             }
             Standing::Idle { read: before } if read > before => {
                 standing = Standing::Head;
-                entry.expire_at(Some(Instant::now() + limits.head_timeout));
+                entry.expire_at(local.after(limits.head_timeout));
             }
             _ => {}
         }
@@ -152,7 +153,7 @@ async fn drive<A: App>(
             // hyper is about to find out that the rest of a body is unread, and to close.
             return Poll::Pending;
         }
-        if worker.local.phase() >= Phase::Closing && !farewell {
+        if local.phase() >= Phase::Closing && !farewell {
             return Poll::Ready(Left::Leave);
         }
         match standing {

@@ -1,8 +1,8 @@
 //! From a parsed request to its answer: the hyper service that stands around every application.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::app::{App, BoxError};
 use super::body::{Leftover, RequestBody};
@@ -83,24 +83,26 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
         Box::pin(async move {
             let answered = if too_many {
                 drop(request);
-                Ok(Ok(refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)))
+                Ok(refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
             } else {
-                let answer = panics::catch_all(async move { app.call(request, exchange).await });
-                match timeout(local.limits.request_timeout, answer).await {
-                    Ok(Ok(Ok(response))) => Ok(Ok(response.map(|body| Inner::App { body }))),
-                    Ok(Ok(Err(never))) => match never {},
-                    Ok(Err(panic)) => Ok(Err(panic)),
-                    Err(elapsed) => Err(elapsed),
-                }
+                let mut request = Some((request, exchange));
+                // Takes by reference, so that the request, which is large, is moved once and no more.
+                let answer = pin!(async {
+                    match request.take() {
+                        Some((request, exchange)) => app.call(request, exchange).await,
+                        None => unreachable!("an async block begins once"),
+                    }
+                });
+                within(local.limits.request_timeout, answer).await
             };
             let mut response = match answered {
-                Ok(Ok(response)) => response,
-                Ok(Err(panic)) => {
+                Ok(response) => response,
+                Err(NoAnswer::Panicked(panic)) => {
                     report(&flight.exchange, panic);
                     refuse(StatusCode::INTERNAL_SERVER_ERROR)
                 }
-                Err(_) if flight.exchange.body_complete() => refuse(StatusCode::SERVICE_UNAVAILABLE),
-                Err(_) => refuse(StatusCode::REQUEST_TIMEOUT),
+                Err(NoAnswer::TimedOut) if flight.exchange.body_complete() => refuse(StatusCode::SERVICE_UNAVAILABLE),
+                Err(NoAnswer::TimedOut) => refuse(StatusCode::REQUEST_TIMEOUT),
             };
             let rest = leftover.as_ref().and_then(|leftover| leftover.lock().ok()?.take());
             let close = match rest {
@@ -119,6 +121,36 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
             Ok(answer(response, flight, leftover, &local))
         })
     }
+}
+
+/// Why an application has not answered.
+enum NoAnswer {
+    Panicked(panics::Panic),
+    TimedOut,
+}
+
+/// Waits for the application's answer, but no longer than `limit`. Most are there at the first poll, and cost no timer.
+async fn within<B, F>(limit: Duration, mut answer: Pin<&mut F>) -> Result<Response<Inner<B>>, NoAnswer>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    let mut timer = pin!(None);
+    poll_fn(|cx| {
+        match panics::poll(answer.as_mut(), cx) {
+            Poll::Ready(Ok(Ok(response))) => return Poll::Ready(Ok(response.map(|body| Inner::App { body }))),
+            Poll::Ready(Ok(Err(never))) => match never {},
+            Poll::Ready(Err(panic)) => return Poll::Ready(Err(NoAnswer::Panicked(panic))),
+            Poll::Pending => {}
+        }
+        if timer.is_none() {
+            timer.set(Some(sleep(limit)));
+        }
+        match timer.as_mut().as_pin_mut() {
+            Some(timer) => timer.poll(cx).map(|()| Err(NoAnswer::TimedOut)),
+            None => unreachable!("it was just set"),
+        }
+    })
+    .await
 }
 
 /// Lets the observer see the answer's head, and makes its body account for itself.
