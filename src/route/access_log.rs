@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::header::HeaderValue;
-use http::response::Parts;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::config::settings::{Access, Log};
@@ -53,12 +52,12 @@ impl Observer for AccessLog {
         }
     }
 
-    fn answering(&self, exchange: &Exchange, head: &mut Parts) {
-        if exchange.request_id().is_none() && self.wants(head.status) {
+    fn answering(&self, exchange: &Exchange, status: StatusCode, headers: &mut HeaderMap) {
+        if exchange.request_id().is_none() && self.wants(status) {
             exchange.set_request_id(random_id());
         }
         if let Some(id) = exchange.request_id().and_then(|id| HeaderValue::from_str(id).ok()) {
-            head.headers.entry(X_REQUEST_ID).or_insert(id);
+            headers.entry(X_REQUEST_ID).or_insert(id);
         }
     }
 

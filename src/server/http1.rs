@@ -157,6 +157,8 @@ async fn drive<A: App>(
             return Poll::Ready(Left::Leave);
         }
         match standing {
+            // Many connections see one request and then lie for long. Parked at once, they never hold a read buffer.
+            Standing::Idle { .. } if served == 1 => Poll::Ready(Left::Idle),
             _ if !entry.has_expired() => Poll::Pending,
             Standing::Idle { .. } => Poll::Ready(Left::Idle),
             _ if farewell => Poll::Ready(Left::Leave),
