@@ -380,24 +380,23 @@ impl WindowKeeper {
 }
 
 /// The listeners: those that systemd has passed, and those that the configuration binds because systemd has not.
+///
+/// A passed socket stands for a configured one by its name, or else by its address: whoever passes a socket without a
+/// `FileDescriptorName=` doesn't want its address to be bound once more, which would fail.
 fn listen(config: &Config, passed: Vec<Passed>) -> Result<Vec<Listener>, ControlError> {
     let mut listeners = passed.into_iter().map(Listener::passed).collect::<Result<Vec<_>, _>>()?;
     for (name, listen) in &config.listeners {
-        let Some(address) = listen.bind.as_ref().filter(|_| listeners.iter().all(|one| *one.name != **name)) else {
+        let Some(address) = &listen.bind else { continue };
+        let text = address.to_string();
+        if listeners.iter().any(|one| *one.name == **name || one.address == text) {
             continue;
-        };
+        }
         let bound = match address {
             Address::Tcp(address) => Listener::tcp(name, *address),
             Address::Unix(path) => Listener::unix(name, path),
         };
-        listeners.push(bound.and_then(Listener::with_full_backlog).map_err(|error| ControlError::Bind {
-            name: name.clone(),
-            address: match address {
-                Address::Tcp(address) => address.to_string(),
-                Address::Unix(path) => format!("unix:{}", path.display()),
-            },
-            error,
-        })?);
+        let bound = bound.and_then(Listener::with_full_backlog);
+        listeners.push(bound.map_err(|error| ControlError::Bind { name: name.clone(), address: text, error })?);
     }
     if listeners.is_empty() { Err(ControlError::NoListener) } else { Ok(listeners) }
 }
