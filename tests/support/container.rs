@@ -373,15 +373,17 @@ impl Running {
         String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
     }
 
+    /// Waits for its end as [`Self::finish`] does, while the clients of this thread go on.
+    pub async fn finished(self) -> String {
+        tokio::task::spawn_blocking(|| self.finish())
+            .await
+            .unwrap_or_else(|lost| std::panic::resume_unwind(lost.into_panic()))
+    }
+
     /// Waits for its end, whatever that is.
     #[track_caller]
     pub fn output(self) -> Output {
         self.child.wait_with_output().unwrap()
-    }
-
-    /// Whether it still runs.
-    pub fn runs(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
     }
 }
 
