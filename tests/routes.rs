@@ -7,6 +7,7 @@
 mod support;
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -331,7 +332,6 @@ fn refused(routes: &[Route]) -> RouteError {
 
 #[test]
 fn routes_that_cannot_work() {
-    let message = |routes: &[Route]| refused(routes).to_string();
     let root = tempfile::tempdir().unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     let with = |status, name: Option<&'static str>| {
@@ -370,10 +370,29 @@ fn routes_that_cannot_work() {
         assert!(matches!(error, RouteError::Root { .. }), "{error}");
         assert!(error.to_string().contains(&folder.display().to_string()), "{error}");
     }
-    assert_eq!(
-        message(&[route(None, "/a", respond("")), route(None, "/a", respond(""))]),
-        "route /a is there twice; drop one, or give each its own `methods`"
-    );
+    // What an operator reads.
+    for (routes, text) in [
+        (
+            vec![route(None, "/a", respond("")), route(None, "/a", respond(""))],
+            "route /a is there twice; drop one, or give each its own `methods`",
+        ),
+        (
+            vec![route(Some("a.example"), "/{*a}/b", respond(""))],
+            "route a.example/{*a}/b: the path is not valid: Catch-all parameters are only allowed at the end of a \
+             route; a path begins with \"/\", a parameter is a whole \"{name}\", and \"{*name}\" stands at the end",
+        ),
+        (
+            vec![route(None, "/static", files(root.path()))],
+            "route /static: the path of `files` must end in a catch-all that names the file, as in \"/static/{*file}\"",
+        ),
+        (
+            vec![route(None, "/{*f}", files(Path::new("/nonexistent")))],
+            "route /{*f}: cannot open the folder /nonexistent: No such file or directory (os error 2); create it, or \
+             let the service's user read it",
+        ),
+    ] {
+        assert_eq!(refused(&routes).to_string(), text);
+    }
 }
 
 #[test]
