@@ -39,7 +39,11 @@ fn main() -> Outcome<()> {
         for first in [round % 2 == 0, round % 2 != 0] {
             if first { ours.push(load(OUTLIVE)?) } else { theirs.push(load(NGINX)?) }
         }
-        eprintln!("round {round} of {ROUNDS}: {:.0} and {:.0} requests/s", ours[round - 1].rate, theirs[round - 1].rate);
+        eprintln!(
+            "round {round} of {ROUNDS}: {:.0} and {:.0} requests/s",
+            ours[round - 1].rate,
+            theirs[round - 1].rate
+        );
     }
     let rate = |loads: &[Load]| median(loads.iter().map(|load| load.rate));
     let p99 = |loads: &[Load]| median(loads.iter().map(|load| load.p99_ms));
@@ -178,7 +182,10 @@ fn load(address: SocketAddr) -> Outcome<Load> {
         return Err(format!("errors under load:\n{text}").into());
     }
     let find = |key: &str| {
-        text.lines().find_map(|line| line.trim().strip_prefix(key)).map(str::trim).ok_or(format!("no {key} in:\n{text}"))
+        text.lines()
+            .find_map(|line| line.trim().strip_prefix(key))
+            .map(str::trim)
+            .ok_or(format!("no {key} in:\n{text}"))
     };
     let p99 = find("99%")?;
     let (number, factor) = match p99 {

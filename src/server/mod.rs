@@ -28,11 +28,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use app::{App, Observer};
-use exchange::Exchange;
 use gauges::Gauges;
 use limits::Limits;
 use listener::Listener;
-use registry::{Local, Phase};
+use registry::{Local, Phase, Route};
 use worker::{Command, Crew, Lost};
 
 /// How a server is set up.
@@ -152,8 +151,8 @@ impl Server {
         self.tell(|| Command::Phase(phase));
     }
 
-    /// The requests that would be lost if the process ended now; a worker that doesn't answer in time is left out.
-    async fn at_stake(&self, patience: Duration) -> Vec<Arc<Exchange>> {
+    /// The routes of the requests that would be lost if the process ended now; a worker that doesn't answer in time is left out.
+    async fn at_stake(&self, patience: Duration) -> Vec<Route> {
         let deadline = tokio::time::Instant::now() + patience;
         let mut all = Vec::new();
         let answers: Vec<_> = self
@@ -166,8 +165,8 @@ impl Server {
             })
             .collect();
         for answer in answers {
-            if let Ok(Ok(mut exchanges)) = tokio::time::timeout_at(deadline, answer).await {
-                all.append(&mut exchanges);
+            if let Ok(Ok(mut routes)) = tokio::time::timeout_at(deadline, answer).await {
+                all.append(&mut routes);
             }
         }
         all
