@@ -58,6 +58,7 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// As it is written in the configuration.
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
