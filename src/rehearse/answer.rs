@@ -263,9 +263,13 @@ mod tests {
     /// Reads `bytes` in pieces of `size`; what came of it, and whether the end of file was needed.
     fn read(bytes: &[u8], size: usize, expected: Option<&[u8]>) -> Result<Option<Answer>, Garbled> {
         let (mut inbox, mut reader) = (Inbox::new(), Reader::new(expected));
-        for piece in bytes.chunks(size) {
-            inbox.room()[..piece.len()].copy_from_slice(piece);
-            inbox.filled(piece.len());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = inbox.room();
+            let count = size.min(rest.len()).min(room.len());
+            room[..count].copy_from_slice(&rest[..count]);
+            inbox.filled(count);
+            rest = &rest[count..];
             if let Some(answer) = reader.advance(&mut inbox)? {
                 return Ok(Some(answer));
             }

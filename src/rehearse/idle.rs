@@ -10,8 +10,8 @@ use super::client::Run;
 use super::connection::Connection;
 use super::tally::Kind;
 
-/// How many of them ask at once: enough to be quick with 50 000, few enough for a backlog of 511.
-const AT_ONCE: u32 = 128;
+/// How many of them ask at once: enough to be quick with 50 000, few enough not to hold up the other clients.
+const AT_ONCE: u32 = 32;
 
 /// All idle clients.
 pub(super) struct Idle {

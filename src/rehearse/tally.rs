@@ -85,7 +85,8 @@ pub(super) struct Round {
     /// The longest time without a good answer.
     pub gap: Duration,
     pub slowest: Duration,
-    /// Kept-alive connections when the command started, and those of them that gave an answer after it had ended.
+    /// Kept-alive connections when the command started, and those of them that gave an answer after it had ended and
+    /// were still open at the round's end.
     pub kept: usize,
     pub survived: usize,
     pub closed_in_order: u64,
@@ -94,25 +95,59 @@ pub(super) struct Round {
 /// A kept-alive connection's place in the count: open as long as this lives.
 #[derive(Debug)]
 pub(super) struct Kept {
-    open: Rc<Cell<usize>>,
-    /// How many commands had started when it was opened, or last counted as a survivor.
+    census: Rc<Census>,
+    /// How many commands had started when it was opened, or when it last became a survivor.
     epoch: usize,
+    survivor: bool,
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.open.set(self.open.get() - 1);
+        self.census.open.set(self.census.open.get() - 1);
+        if self.survivor && self.epoch == self.census.commands.get() {
+            self.census.survivors.set(self.census.survivors.get() - 1);
+        }
     }
 }
 
-/// Where the commands are, in numbers: they run one after the other.
-#[derive(Clone, Copy, Debug)]
-struct Command {
+/// The kept-alive connections, counted.
+#[derive(Debug, Default)]
+struct Census {
+    open: Cell<usize>,
+    /// Those that were open when the last command started and have given an answer since it ended. One that is closed
+    /// after all is taken out again: a command may return before what it set off is over.
+    survivors: Cell<usize>,
     /// Commands that have started.
-    started: usize,
-    last_start: Option<Instant>,
+    commands: Cell<usize>,
+}
+
+impl Census {
+    fn keep(self: &Rc<Self>) -> Kept {
+        self.open.set(self.open.get() + 1);
+        Kept { census: Rc::clone(self), epoch: self.commands.get(), survivor: false }
+    }
+
+    fn command_starts(&self) {
+        self.commands.set(self.commands.get() + 1);
+        self.survivors.set(0);
+    }
+
+    /// An answer came, and no command runs.
+    fn answered(&self, kept: &mut Kept) {
+        if kept.epoch < self.commands.get() {
+            kept.epoch = self.commands.get();
+            kept.survivor = true;
+            self.survivors.set(self.survivors.get() + 1);
+        }
+    }
+}
+
+/// The last command: they run one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+struct LastCommand {
+    start: Option<Instant>,
     /// None while it runs.
-    last_end: Option<Instant>,
+    end: Option<Instant>,
 }
 
 /// Everything that was counted.
@@ -131,8 +166,8 @@ pub(super) struct Tally {
     /// How late this process itself woke up: what its measurements can be trusted to.
     pub own_delay: Latencies,
     last_good: Instant,
-    command: Command,
-    open: Rc<Cell<usize>>,
+    command: LastCommand,
+    census: Rc<Census>,
 }
 
 impl Tally {
@@ -152,8 +187,8 @@ impl Tally {
             timeline: Timeline::new(keep_samples),
             own_delay: latencies(),
             last_good: began,
-            command: Command { started: 0, last_start: None, last_end: None },
-            open: Rc::default(),
+            command: LastCommand::default(),
+            census: Rc::default(),
         }
     }
 
@@ -165,8 +200,7 @@ impl Tally {
 
     /// A connection begins to be kept alive.
     pub(super) fn keep(&self) -> Kept {
-        self.open.set(self.open.get() + 1);
-        Kept { open: Rc::clone(&self.open), epoch: self.command.started }
+        self.census.keep()
     }
 
     /// A good answer: for a request that the client began at `began`, on a connection kept alive since before or not.
@@ -182,14 +216,15 @@ impl Tally {
             self.near.saturating_record(micros);
         }
         self.timeline.answer(now - self.began, took, kind);
-        let survivor = kept.is_some_and(|kept| self.survives(kept));
+        if let Some(kept) = kept.filter(|_| self.command.end.is_some()) {
+            self.census.answered(kept);
+        }
         let silence = now - self.last_good;
         self.last_good = now;
         if let Some(round) = self.rounds.last_mut() {
             round.answers += 1;
             round.gap = round.gap.max(silence);
             round.slowest = round.slowest.max(took);
-            round.survived += usize::from(survivor);
         }
     }
 
@@ -233,15 +268,16 @@ impl Tally {
 
     /// The round's command starts, or the moment that stands for it if there is none.
     pub(super) fn command_starts(&mut self) {
-        self.command = Command { started: self.command.started + 1, last_start: Some(Instant::now()), last_end: None };
+        self.command = LastCommand { start: Some(Instant::now()), end: None };
+        self.census.command_starts();
         if let Some(round) = self.rounds.last_mut() {
-            round.kept = self.open.get();
+            round.kept = self.census.open.get();
         }
     }
 
     /// It has ended.
     pub(super) fn command_ended(&mut self, run: Option<CommandRun>) {
-        self.command.last_end = Some(Instant::now());
+        self.command.end = Some(Instant::now());
         if let Some(round) = self.rounds.last_mut() {
             round.command = run;
         }
@@ -254,6 +290,7 @@ impl Tally {
         if let Some(round) = self.rounds.last_mut() {
             round.gap = round.gap.max(silence);
             round.ended = Some(now);
+            round.survived = self.census.survivors.get();
         }
     }
 
@@ -287,17 +324,7 @@ impl Tally {
     }
 
     fn is_near(&self, began: Instant) -> bool {
-        self.command.last_start.is_some() && self.command.last_end.is_none_or(|end| began <= end + NEAR)
-    }
-
-    /// Whether an answer just now makes this connection one that survived the last command.
-    fn survives(&self, kept: &mut Kept) -> bool {
-        let ended = self.command.last_end.is_some();
-        let survives = ended && kept.epoch < self.command.started;
-        if survives {
-            kept.epoch = self.command.started;
-        }
-        survives
+        self.command.start.is_some() && self.command.end.is_none_or(|end| began <= end + NEAR)
     }
 }
 
@@ -318,24 +345,33 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_survives_a_command_once_and_only_if_it_was_there_before() {
+    fn who_survives_a_command() {
         let mut tally = tally();
         tally.begin_round();
-        let mut before = tally.keep();
+        let [mut before, mut closed_later, _silent] = [tally.keep(), tally.keep(), tally.keep()];
         tally.command_starts();
         let mut during = tally.keep();
         tally.answered(Kind::Busy, Instant::now(), Some(&mut before));
-        assert_eq!((tally.rounds[0].kept, tally.rounds[0].survived), (1, 0), "the command still runs");
+        tally.end_round();
+        assert_eq!((tally.rounds[0].kept, tally.rounds[0].survived), (3, 0), "the command still runs");
         tally.command_ended(None);
         for _ in 0..3 {
-            tally.answered(Kind::Busy, Instant::now(), Some(&mut before));
-            tally.answered(Kind::Busy, Instant::now(), Some(&mut during));
+            for kept in [&mut before, &mut closed_later, &mut during] {
+                tally.answered(Kind::Busy, Instant::now(), Some(kept));
+            }
         }
-        assert_eq!(tally.rounds[0].survived, 1);
-        drop(before);
+        tally.end_round();
+        assert_eq!(tally.rounds[0].survived, 2, "of those that were there before, those that answered, once each");
+        drop(closed_later);
+        tally.end_round();
+        assert_eq!(tally.rounds[0].survived, 1, "and were not closed after all");
         tally.begin_round();
         tally.command_starts();
-        assert_eq!(tally.rounds[1].kept, 1);
+        assert_eq!(tally.rounds[1].kept, 3);
+        drop(before);
+        tally.command_ended(None);
+        tally.end_round();
+        assert_eq!(tally.rounds[1].survived, 0, "a survivor of the round before does not count in this one");
     }
 
     #[test]
@@ -348,7 +384,7 @@ mod tests {
         tally.command_ended(None);
         tally.answered(Kind::Fresh, Instant::now(), None);
         assert_eq!(tally.near.len(), 2);
-        tally.command.last_end = Instant::now().checked_sub(2 * NEAR);
+        tally.command.end = Instant::now().checked_sub(2 * NEAR);
         tally.answered(Kind::Fresh, Instant::now(), None);
         assert_eq!(tally.near.len(), 2);
     }
