@@ -15,8 +15,8 @@ use super::target::{Target, UsageError};
 /// counted here. Meanwhile the command given after `--` is run --rounds times. Without a command it just watches.
 ///
 /// Each round: half clients send half of a request's head, idle clients lie still, the command runs; once it has ended
-/// the half clients send the rest, spread over the remainder of the round, and at the round's end the idle clients
-/// make one more request each on the connection that they have had all along. A close announced by `Connection: close`, by
+/// the half clients send the rest, spread over the remainder of the round, and at the round's end idle and half clients
+/// make one more request each on the connection that they have. A close announced by `Connection: close`, by
 /// GOAWAY or by a Close frame is no failure: it is counted as closed in good order, and the client opens another.
 ///
 /// Exit status: 0 if nothing failed (no request, no connection, and no run of the command), 1 if anything did, 64 for

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::client::Run;
@@ -22,15 +23,19 @@ pub(super) async fn client(run: Rc<Run>, number: u32) {
         return;
     }
     let room = Rc::new(Semaphore::new(MOST_UNDER_WAY));
+    let mut under_way = JoinSet::new();
     let mut schedule = tokio::time::interval(every);
     schedule.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    while !run.is_over() {
+    loop {
         schedule.tick().await;
+        if run.is_over() {
+            break;
+        }
         // Due when the timer fired: if this process was late, that is not the server's latency.
-        tokio::task::spawn_local(request(Rc::clone(&run), Rc::clone(&room), Instant::now()));
+        under_way.spawn_local(request(Rc::clone(&run), Rc::clone(&room), Instant::now()));
+        while under_way.try_join_next().is_some() {}
     }
-    // Those under way end before the client does.
-    _ = room.acquire_many(MOST_UNDER_WAY as u32).await;
+    while under_way.join_next().await.is_some() {}
 }
 
 async fn request(run: Rc<Run>, room: Rc<Semaphore>, due: Instant) {

@@ -1,7 +1,7 @@
 //! Half clients: half of a request's head before the command, the rest after it.
 //!
 //! Even ones do so on a connection that is new in each round, odd ones on one that has been answered before: a server
-//! that drains meets both, half a first head and half a later one.
+//! that drains meets both, half a first head and half a later one. At the round's end all make one more request.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -39,6 +39,13 @@ impl Half {
     pub(super) async fn begin(&mut self) {
         let (run, first) = (&self.run, &self.run.get.bytes[..self.middle]);
         join_all(self.clients.iter_mut().enumerate().map(|(number, client)| client.begin(run, number, first))).await;
+    }
+
+    /// Those whose connection is kept make another request on it, so that a close which came after the answer shows.
+    pub(super) async fn ask(&mut self) {
+        let run = &self.run;
+        let kept = self.clients.iter_mut().filter(|client| client.connection.is_some());
+        join_all(kept.map(|client| run.ask(Kind::Half, &mut client.connection, None, &run.get, Instant::now()))).await;
     }
 
     /// Everyone sends the rest, spread evenly over `time`.

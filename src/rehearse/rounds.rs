@@ -74,6 +74,7 @@ pub(super) async fn perform(run: &Rc<Run>, progress: &Progress) {
         half.finish((end - Instant::now()).saturating_sub(NEAR / 5)).await;
         tokio::time::sleep_until(end.into()).await;
         idle.ask().await;
+        half.ask().await;
         let mut tally = run.tally.borrow_mut();
         tally.end_round();
         progress.round(&tally);
