@@ -84,12 +84,23 @@ pub(super) struct Round {
     pub failures: Counts,
     /// The longest time without a good answer.
     pub gap: Duration,
+    /// When that ended, since the run's start.
+    pub gap_ended: Duration,
     pub slowest: Duration,
     /// Kept-alive connections when the command started, and those of them that gave an answer after it had ended and
     /// were still open at the round's end.
     pub kept: usize,
     pub survived: usize,
     pub closed_in_order: u64,
+}
+
+impl Round {
+    /// There was no good answer for so long, up to a time.
+    fn silence(&mut self, silence: Duration, ended: Duration) {
+        if silence > self.gap {
+            (self.gap, self.gap_ended) = (silence, ended);
+        }
+    }
 }
 
 /// A kept-alive connection's place in the count: open as long as this lives.
@@ -223,7 +234,7 @@ impl Tally {
         self.last_good = now;
         if let Some(round) = self.rounds.last_mut() {
             round.answers += 1;
-            round.gap = round.gap.max(silence);
+            round.silence(silence, now - self.began);
             round.slowest = round.slowest.max(took);
         }
     }
@@ -259,6 +270,7 @@ impl Tally {
             answers: 0,
             failures: Counts::default(),
             gap: Duration::ZERO,
+            gap_ended: Duration::ZERO,
             slowest: Duration::ZERO,
             kept: 0,
             survived: 0,
@@ -288,7 +300,7 @@ impl Tally {
         let silence = self.last_good.elapsed();
         let now = self.began.elapsed();
         if let Some(round) = self.rounds.last_mut() {
-            round.gap = round.gap.max(silence);
+            round.silence(silence, now);
             round.ended = Some(now);
             round.survived = self.census.survivors.get();
         }

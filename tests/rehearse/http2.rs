@@ -107,7 +107,8 @@ fn rehearse(deed: Deed) -> crate::rehearsal::Outcome {
 #[test]
 fn a_good_server() {
     let (_, address) = Server::start(Deed::CutBody);
-    let outcome = Rehearsal::of(address).with("--http2 4 --expect hello --rounds 2 --every 200ms").each_round(|_| {}).run();
+    let outcome =
+        Rehearsal::of(address).with("--http2 4 --expect hello --rounds 2 --every 200ms").each_round(|_| {}).run();
     outcome.assert_failures(&[]);
     assert_eq!((outcome.number("/kept"), outcome.number("/survived")), (8.0, 8.0));
     assert!(outcome.number("/clients/http2/answers") > 40.0);

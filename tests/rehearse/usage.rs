@@ -67,7 +67,8 @@ fn a_command_that_fails_fails_the_run_and_shows_what_it_said() {
     assert_eq!((outcome.status, outcome.number("/failed"), outcome.number("/commands_failed")), (1, 0.0, 2.0));
     assert_eq!(outcome.number("/rounds/1/command/exit_status"), 3.0);
     assert_eq!(outcome.json["rounds"][0]["command"]["output"], "it is broken");
-    for expected in ["The command failed in round 1: exit status 3", "    it is broken", "The command failed 2 times."] {
+    for expected in ["The command failed in round 1: exit status 3", "    it is broken", "The command failed 2 times."]
+    {
         assert!(outcome.summary.contains(expected), "{}", outcome.summary);
     }
 }

@@ -145,5 +145,9 @@ fn an_endpoint_that_is_no_websocket() {
     let arguments = format!("--websocket 1 --websocket-url ws://{}/", server.address);
     let outcome = Rehearsal::of(server.address).with(&arguments).run();
     assert_eq!(outcome.status, 1);
-    assert!(outcome.progress.contains("WebSocket") && outcome.progress.contains("wrong-status"), "{}", outcome.progress);
+    assert!(
+        outcome.progress.contains("WebSocket") && outcome.progress.contains("wrong-status"),
+        "{}",
+        outcome.progress
+    );
 }
