@@ -60,10 +60,6 @@ const BAD_USAGE: u8 = 64;
 /// How often the process looks how late it wakes up.
 const HEARTBEAT: Duration = Duration::from_millis(10);
 
-/// How often the runtime looks for input and timers, in polled tasks. The default, 61, would let answers lie in their
-/// sockets while a burst of requests is sent, and count that as the server's latency.
-const EVENT_INTERVAL: u32 = 7;
-
 /// Why a rehearsal could not be done.
 #[derive(Debug, thiserror::Error)]
 enum RehearseError {
@@ -97,11 +93,7 @@ fn rehearse(arguments: Arguments) -> Result<bool, RehearseError> {
     let plan = Plan::new(arguments)?;
     let sources = limits::prepare(&plan)?;
     let outputs = Outputs::open(&plan)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .event_interval(EVENT_INTERVAL)
-        .build()
-        .map_err(RehearseError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RehearseError::Runtime)?;
     let run = Rc::new(Run::new(plan, sources));
     let tasks = LocalSet::new();
     let interrupted = tasks.block_on(&runtime, perform(&run))?;

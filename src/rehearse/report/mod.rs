@@ -95,18 +95,18 @@ fn charts(page: &mut String, tally: &Tally) {
     page.push_str("</section>\n");
     let Some(worst) = worst_round(tally) else { return };
     let round = &tally.rounds[worst];
-    let Some(command) = &round.command else { return };
-    let window = Window {
-        from: command.started.saturating_sub(BEFORE),
-        to: command.started + command.took + AFTER,
-        origin: command.started,
+    // Without a command, the gap is what there is to look at.
+    let (start, end, zero) = match &round.command {
+        Some(command) => (command.started, command.started + command.took, "command"),
+        None => (round.gap_ended.saturating_sub(round.gap), round.gap_ended, "gap"),
     };
+    let window = Window { from: start.saturating_sub(BEFORE), to: end + AFTER, origin: start };
     let number = worst + 1;
     let told = match round.failures.total() {
         0 => "The round with the longest gap".to_owned(),
         failed => format!("The worst round: {} failed", grouped(failed)),
     };
-    _ = writeln!(page, "<section>\n<h2>Round {number}</h2>\n<p>{told}. Times count from the start of the command.</p>");
+    _ = writeln!(page, "<section>\n<h2>Round {number}</h2>\n<p>{told}. Times count from the start of the {zero}.</p>");
     page.push_str(&Chart::new(tally, window, Some(round)).svg());
     page.push_str("</section>\n");
 }
