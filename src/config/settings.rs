@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
+use super::diagnostic::{Diagnostic, counted};
 use crate::server::limits::Limits;
 
 /// The whole configuration.
@@ -29,6 +30,16 @@ pub struct Config {
     pub log: Log,
     /// The routes, in the order written.
     pub routes: Vec<Route>,
+    /// What works, but likely does something else than was meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Config {
+    /// What it comes to, in a few words: `12 routes on 2 listeners`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        format!("{} on {}", counted(self.routes.len(), "route"), counted(self.listeners.len(), "listener"))
+    }
 }
 
 /// `[listen.NAME]`.
@@ -104,7 +115,8 @@ pub enum Action {
     Respond {
         /// The status; default 200.
         status: StatusCode,
-        /// Fields of the answer; `Content-Type: text/plain; charset=utf-8` unless said.
+        /// Fields of the answer. `Content-Type: text/plain; charset=utf-8` is among them if there is a body and the
+        /// configuration says no other.
         headers: HeaderMap,
         /// The body.
         body: bytes::Bytes,

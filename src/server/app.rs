@@ -25,13 +25,16 @@ pub trait App: Clone + 'static {
         &self,
         request: Request<RequestBody>,
         exchange: Arc<Exchange>,
-    ) -> impl Future<Output = Result<Response<Self::Body>, Infallible>> + 'static;
+    ) -> impl Future<Output = Result<Response<Self::Body>, Infallible>>;
 }
 
 /// Is told of every exchange that has ended: an access log, for one.
 pub trait Observer: Send + Sync + 'static {
+    /// Called with a request's fields before the application is.
+    fn received(&self, exchange: &Exchange, headers: &http::HeaderMap);
+
     /// Called with an answer's head before it is sent, when fields may still be added (`X-Request-Id`, say).
-    fn answering(&self, exchange: &Exchange, request_id: Option<&http::HeaderValue>, head: &mut http::response::Parts);
+    fn answering(&self, exchange: &Exchange, head: &mut http::response::Parts);
 
     /// Called once an exchange has ended. `status` is `None` where no answer had begun.
     fn ended(&self, exchange: &Exchange, status: Option<http::StatusCode>, outcome: Outcome);

@@ -42,7 +42,17 @@ impl RequestBody {
 
     pub(super) fn new(incoming: Incoming, leftover: Option<Leftover>, exchange: Arc<Exchange>) -> Self {
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        if incoming.is_none() {
+            exchange.set_body_complete();
+        }
         Self { incoming, leftover, exchange: Some(exchange), limit: u64::MAX, read: 0 }
+    }
+
+    fn complete(&mut self) {
+        self.incoming = None;
+        if let Some(exchange) = &self.exchange {
+            exchange.set_body_complete();
+        }
     }
 
     /// Sets the most bytes that may be read; beyond it, reading fails with [`BodyTooLong`].
@@ -56,23 +66,30 @@ impl Body for RequestBody {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Some(incoming) = self.incoming.as_mut() else {
+        let this = &mut *self;
+        let Some(incoming) = this.incoming.as_mut() else {
             return Poll::Ready(None);
         };
-        match ready!(Pin::new(incoming).poll_frame(cx)) {
+        if let Some(exchange) = &this.exchange {
+            exchange.set_body_touched();
+        }
+        match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
             Some(Ok(frame)) => {
-                self.read += frame.data_ref().map_or(0, |data| data.len() as u64);
-                if self.read > self.limit {
-                    if let Some(exchange) = &self.exchange {
+                this.read += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if this.read > this.limit {
+                    if let Some(exchange) = &this.exchange {
                         exchange.set_body_limit_hit();
                     }
-                    return Poll::Ready(Some(Err(Box::new(BodyTooLong { limit: self.limit }))));
+                    return Poll::Ready(Some(Err(Box::new(BodyTooLong { limit: this.limit }))));
+                }
+                if incoming.is_end_stream() {
+                    this.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => Poll::Ready(Some(Err(Box::new(error)))),
             None => {
-                self.incoming = None;
+                this.complete();
                 Poll::Ready(None)
             }
         }

@@ -48,8 +48,11 @@ pub struct Exchange {
     pub uri: Uri,
     request_id: OnceLock<Box<str>>,
     route: OnceLock<Arc<str>>,
+    logged_fields: OnceLock<Box<str>>,
     bytes: AtomicU64,
     body_limit_hit: AtomicBool,
+    body_touched: AtomicBool,
+    body_complete: AtomicBool,
 }
 
 impl Exchange {
@@ -63,8 +66,11 @@ impl Exchange {
             uri,
             request_id: OnceLock::new(),
             route: OnceLock::new(),
+            logged_fields: OnceLock::new(),
             bytes: AtomicU64::new(0),
             body_limit_hit: AtomicBool::new(false),
+            body_touched: AtomicBool::new(false),
+            body_complete: AtomicBool::new(false),
         }
     }
 
@@ -91,6 +97,17 @@ impl Exchange {
         self.request_id.get().map(AsRef::as_ref)
     }
 
+    /// Keeps the request's fields that the journal is to show, as text. The first call counts.
+    pub fn set_logged_fields(&self, fields: impl Into<Box<str>>) {
+        let _ = self.logged_fields.set(fields.into());
+    }
+
+    /// The request's fields that the journal is to show.
+    #[must_use]
+    pub fn logged_fields(&self) -> Option<&str> {
+        self.logged_fields.get().map(AsRef::as_ref)
+    }
+
     /// Bytes of the answer's body that have been given to the connection so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -109,6 +126,24 @@ impl Exchange {
 
     pub(super) fn set_body_limit_hit(&self) {
         self.body_limit_hit.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anyone has begun to read the request's body.
+    pub(super) fn body_touched(&self) -> bool {
+        self.body_touched.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_body_touched(&self) {
+        self.body_touched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the whole of the request's body has arrived and was read.
+    pub(super) fn body_complete(&self) -> bool {
+        self.body_complete.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_body_complete(&self) {
+        self.body_complete.store(true, Ordering::Relaxed);
     }
 }
 

@@ -1,37 +1,75 @@
-//! The numbers that a running server shows of itself, shared by all workers.
+//! The numbers that a running server shows of itself.
+//!
+//! Each worker counts on cache lines of its own, so that counting costs next to nothing; readers add up.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Live counts. Reading them costs nothing; they are exact for the moment they are read at.
+/// Live counts. Each is exact for the moment it is read at; two of them were not read at the same moment.
 #[derive(Debug)]
 pub struct Gauges {
-    /// Connections that are open.
-    pub connections: AtomicUsize,
-    /// Requests that run: their head was read and their answer isn't wholly out.
-    pub requests: AtomicUsize,
-    /// Requests answered since the process began.
-    pub answered: AtomicU64,
-    /// Connections accepted since the process began.
-    pub accepted: AtomicU64,
+    workers: Box<[WorkerGauges]>,
     draining: AtomicBool,
-    generation: AtomicU64,
+    generation: u64,
     began: Instant,
+}
+
+/// One worker's counts, on cache lines that no other worker writes to.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct WorkerGauges {
+    pub(crate) connections: AtomicUsize,
+    pub(crate) requests: AtomicUsize,
+    pub(crate) answered: AtomicU64,
+    pub(crate) accepted: AtomicU64,
+    /// Requests that ran when the drain began and still run.
+    pub(crate) running_since_before: AtomicUsize,
+    /// The number of the last heartbeat answered.
+    pub(crate) heartbeat: AtomicU64,
+    /// How often the worker has taken notice of a change of phase.
+    pub(crate) phase: AtomicU64,
 }
 
 impl Gauges {
     /// All zero, beginning now.
     #[must_use]
-    pub fn new(generation: u64) -> Self {
+    pub fn new(generation: u64, workers: usize) -> Self {
         Self {
-            connections: AtomicUsize::new(0),
-            requests: AtomicUsize::new(0),
-            answered: AtomicU64::new(0),
-            accepted: AtomicU64::new(0),
+            workers: (0..workers).map(|_| WorkerGauges::default()).collect(),
             draining: AtomicBool::new(false),
-            generation: AtomicU64::new(generation),
+            generation,
             began: Instant::now(),
         }
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.workers.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Connections that are open, by worker.
+    #[must_use]
+    pub fn connections_by_worker(&self) -> Vec<usize> {
+        self.workers.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Requests that run: their head was read, and their answer isn't wholly out.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.workers.iter().map(|worker| worker.requests.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Requests answered since the process began.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.answered.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Connections accepted since the process began.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.accepted.load(Ordering::Relaxed)).sum()
     }
 
     /// Whether a drain has begun.
@@ -40,19 +78,27 @@ impl Gauges {
         self.draining.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
     /// Which process this is since the service was first started: the first is 1, its follower 2.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
+        self.generation
     }
 
     /// How long the process has served.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    pub(crate) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn worker(&self, index: usize) -> &WorkerGauges {
+        &self.workers[index]
+    }
+
+    pub(crate) fn workers(&self) -> &[WorkerGauges] {
+        &self.workers
     }
 }

@@ -1,7 +1,197 @@
 //! Serving: listeners in, answers out, and an end that loses nothing.
+//!
+//! A [`Server`] starts [workers](worker), each of which accepts [connections](connection) and drives hyper
+//! ([HTTP/1.1](http1), [HTTP/2](http2)); around every request stands a [service] that calls the [application](app) and
+//! keeps the books in the [registry]. [`drain`] leads it all to its end.
 
 pub mod app;
 pub mod body;
+mod connection;
+pub mod drain;
 pub mod exchange;
 pub mod gauges;
+mod http1;
+mod http2;
+mod io;
 pub mod limits;
+pub mod listener;
+mod panics;
+mod registry;
+mod service;
+mod worker;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+use app::{App, Observer};
+use exchange::Exchange;
+use gauges::Gauges;
+use limits::Limits;
+use listener::Listener;
+use registry::{Local, Phase};
+use worker::{Command, Crew, Lost};
+
+/// How a server is set up.
+pub struct Options {
+    /// Worker threads.
+    pub workers: NonZeroUsize,
+    /// Most connections at a time; further ones wait in the backlog.
+    pub max_connections: usize,
+    /// What clients may ask for.
+    pub limits: Limits,
+    /// The numbers to keep, made for as many workers.
+    pub gauges: Arc<Gauges>,
+    /// Who is told of every request, if anyone.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// The server couldn't be started, or has lost one of its workers.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A thread couldn't be started.
+    #[error("cannot start worker {worker}: {error}; look at the unit's TasksMax= and the host's limits")]
+    Thread {
+        /// Which.
+        worker: usize,
+        /// The system's words.
+        error: std::io::Error,
+    },
+    /// A worker has ended by itself.
+    #[error("worker {worker} has ended by itself: {reason}")]
+    Lost {
+        /// Which.
+        worker: usize,
+        /// Its last words.
+        reason: String,
+    },
+}
+
+impl From<Lost> for ServerError {
+    fn from(lost: Lost) -> Self {
+        Self::Lost { worker: lost.worker, reason: lost.reason }
+    }
+}
+
+/// A server that runs.
+pub struct Server {
+    gauges: Arc<Gauges>,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    events: mpsc::UnboundedReceiver<Result<usize, Lost>>,
+    progress: Arc<Notify>,
+}
+
+impl Server {
+    /// Starts the workers, and waits until each of them accepts on every listener.
+    ///
+    /// # Errors
+    ///
+    /// When a thread or its runtime can't be started.
+    pub async fn start<A: App + Send>(app: A, listeners: Vec<Listener>, options: Options) -> Result<Self, ServerError> {
+        panics::install_hook();
+        let Options { workers, max_connections, limits, gauges, observer } = options;
+        let progress = Arc::new(Notify::new());
+        let (ready, mut events) = mpsc::unbounded_channel();
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers.get()).map(|_| mpsc::unbounded_channel()).unzip();
+        let crew = Crew {
+            listeners: listeners.into_iter().map(Arc::new).collect(),
+            permits: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+            max_connections,
+            workers: senders.clone(),
+        };
+        for (index, commands) in receivers.into_iter().enumerate() {
+            let (limits, gauges) = (limits.clone(), Arc::clone(&gauges));
+            let (observer, progress) = (observer.clone(), Arc::clone(&progress));
+            let local = move || Local::new(index, limits, gauges, observer, progress);
+            worker::start(app.clone(), local, crew.clone(), commands, index, ready.clone())
+                .map_err(|error| ServerError::Thread { worker: index, error })?;
+        }
+        for _ in 0..workers.get() {
+            match events.recv().await {
+                Some(Ok(_)) => {}
+                Some(Err(lost)) => return Err(lost.into()),
+                None => unreachable!("this function holds a sender"),
+            }
+        }
+        Ok(Self { gauges, workers: senders, events, progress })
+    }
+
+    /// The server's numbers.
+    #[must_use]
+    pub fn gauges(&self) -> &Arc<Gauges> {
+        &self.gauges
+    }
+
+    /// Waits until a worker ends by itself; that should never happen.
+    pub async fn lost(&mut self) -> ServerError {
+        loop {
+            match self.events.recv().await {
+                Some(Err(lost)) => return lost.into(),
+                Some(Ok(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// What tells whether the workers are alive.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        Pulse { gauges: Arc::clone(&self.gauges), workers: self.workers.clone() }
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            let _ = worker.send(command()); // a worker that is gone is reported by `lost`
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.tell(|| Command::Phase(phase));
+    }
+
+    /// The requests that would be lost if the process ended now; a worker that doesn't answer in time is left out.
+    async fn at_stake(&self, patience: Duration) -> Vec<Arc<Exchange>> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let mut all = Vec::new();
+        let answers: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| {
+                let (answer, asked) = oneshot::channel();
+                let _ = worker.send(Command::AtStake(answer));
+                asked
+            })
+            .collect();
+        for answer in answers {
+            if let Ok(Ok(mut exchanges)) = tokio::time::timeout_at(deadline, answer).await {
+                all.append(&mut exchanges);
+            }
+        }
+        all
+    }
+}
+
+/// Tells whether the workers are alive.
+#[derive(Clone)]
+pub struct Pulse {
+    gauges: Arc<Gauges>,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+}
+
+impl Pulse {
+    /// Asks every worker to answer heartbeat `number`.
+    pub fn beat(&self, number: u64) {
+        for worker in &self.workers {
+            let _ = worker.send(Command::Beat(number));
+        }
+    }
+
+    /// The first worker that hasn't answered heartbeat `number`.
+    #[must_use]
+    pub fn silent(&self, number: u64) -> Option<usize> {
+        self.gauges.workers().iter().position(|worker| worker.heartbeat.load(Ordering::Acquire) < number)
+    }
+}

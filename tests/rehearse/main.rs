@@ -4,6 +4,7 @@ mod faults;
 mod honest;
 mod http2;
 mod peers;
+mod ports;
 mod rehearsal;
 mod usage;
 mod websocket;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -98,10 +97,6 @@ impl Rehearsal {
         let status = child.wait().unwrap().code().unwrap();
         let json = std::fs::read(self.json()).ok().and_then(|text| serde_json::from_slice(&text).ok());
         Outcome { status, summary, progress, json: json.unwrap_or_default() }
-    }
-
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     fn json(&self) -> std::path::PathBuf {

@@ -1,0 +1,83 @@
+//! What several files say together.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use super::fragment::{Drain, Fragment, Given, Limits, Log};
+use super::settings::{Address, Route};
+use super::source::Located;
+
+/// What the files read so far say together.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    pub(super) workers: Given<Option<NonZeroUsize>>,
+    pub(super) max_connections: Given<Option<NonZeroUsize>>,
+    pub(super) listeners: BTreeMap<String, Given<Address>>,
+    pub(super) limits: Limits,
+    pub(super) drain: Drain,
+    pub(super) log: Log,
+    pub(super) routes: Vec<Located<Route>>,
+}
+
+impl Merged {
+    /// Adds a later file, which wins key by key. Its routes come after the earlier ones; a route with the host and path
+    /// of one of an earlier file takes its place.
+    pub(super) fn add(&mut self, later: Fragment) {
+        win(&mut self.workers, later.workers);
+        win(&mut self.max_connections, later.max_connections);
+        for (name, bind) in later.listeners {
+            win(self.listeners.entry(name).or_default(), bind);
+        }
+        self.limits.add(later.limits);
+        self.drain.add(later.drain);
+        self.log.add(later.log);
+        if later.routes.reset {
+            self.routes.clear();
+        }
+        let earlier = self.routes.len();
+        for route in later.routes.list {
+            // Twice in one file is a slip, and found out later.
+            match self.routes[..earlier].iter_mut().find(|other| answers_the_same(&other.value, &route.value)) {
+                Some(other) => *other = route,
+                None => self.routes.push(route),
+            }
+        }
+    }
+}
+
+impl Limits {
+    fn add(&mut self, later: Self) {
+        win(&mut self.head_size, later.head_size);
+        win(&mut self.head_fields, later.head_fields);
+        win(&mut self.head_timeout, later.head_timeout);
+        win(&mut self.idle_timeout, later.idle_timeout);
+        win(&mut self.request_timeout, later.request_timeout);
+        win(&mut self.send_timeout, later.send_timeout);
+    }
+}
+
+impl Drain {
+    fn add(&mut self, later: Self) {
+        win(&mut self.window, later.window);
+        win(&mut self.settle, later.settle);
+    }
+}
+
+impl Log {
+    fn add(&mut self, later: Self) {
+        win(&mut self.access, later.access);
+        win(&mut self.slow, later.slow);
+        win(&mut self.query, later.query);
+        win(&mut self.headers, later.headers);
+    }
+}
+
+fn win<T>(earlier: &mut Given<T>, later: Given<T>) {
+    if later.is_some() {
+        *earlier = later;
+    }
+}
+
+fn answers_the_same(one: &Route, other: &Route) -> bool {
+    one.host == other.host && one.path == other.path
+}

@@ -1,0 +1,90 @@
+//! The text of a file, and places in it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A file's name, as it can be shown, and its text.
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) text: String,
+}
+
+impl Source {
+    pub(super) fn new(name: &str, text: String) -> Arc<Self> {
+        Arc::new(Self { name: visible(name), text })
+    }
+
+    /// The text as it can be shown, every place in it where it was.
+    pub(super) fn shown(&self) -> Cow<'_, str> {
+        // Others are taken care of where lines are drawn. These control characters and the dot have two bytes each.
+        let c1 = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
+        if self.text.contains(c1) { self.text.replace(c1, "·").into() } else { self.text.as_str().into() }
+    }
+}
+
+/// Escapes what could break a line, or do something to the terminal that shows it.
+pub(super) fn visible(text: &str) -> String {
+    let bidirectional = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || bidirectional(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// The text is left out: it would bury everything else.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A stretch of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) source: Arc<Source>,
+    span: Range<usize>,
+}
+
+impl Place {
+    /// A place at `span`, in bytes. What lies outside the text or within a character is moved to the nearest place that
+    /// doesn't.
+    pub(super) fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
+        let text = &source.text;
+        let start = text.floor_char_boundary(span.start);
+        let end = text.ceil_char_boundary(span.end).max(start);
+        Self { source: Arc::clone(source), span: start..end }
+    }
+
+    /// In bytes; always within the text, at characters' boundaries.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// The line, counted from 1.
+    pub(super) fn line(&self) -> usize {
+        self.before().matches('\n').count() + 1
+    }
+
+    /// The character in its line, counted from 1.
+    pub(super) fn column(&self) -> usize {
+        self.before().rsplit('\n').next().unwrap_or_default().chars().count() + 1
+    }
+
+    fn before(&self) -> &str {
+        &self.source.text[..self.span.start]
+    }
+}
+
+/// A value and where it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Located<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}

@@ -1,0 +1,428 @@
+//! Every event that an operator may look for, its id, its priority and its words, in one place.
+//!
+//! `journalctl MESSAGE_ID=…` finds them; the message catalog explains them.
+
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+/// The ids: random, never reused, never changed. See journald's `MESSAGE_ID=` in systemd.journal-fields(7).
+pub mod message_id {
+    /// The service accepts on every listener.
+    pub const READY: &str = "0b5af197664b4fc3ab30409e9dc53195";
+    /// The service couldn't start.
+    pub const START_FAILED: &str = "6876df81fe1442b09abe329406be176a";
+    /// A drain has begun.
+    pub const DRAIN_BEGAN: &str = "8282b833d7114b1c9f79077688c67818";
+    /// A drain has ended; nothing was cut.
+    pub const DRAIN_ENDED: &str = "7d98d9042dc3490fb61a42585a96afe1";
+    /// A drain has ended, and requests were cut.
+    pub const REQUESTS_CUT: &str = "57900c80a89e45d3900e66160c1f9533";
+    /// A drain was cut short.
+    pub const HAMMER: &str = "3121db447af74a2382eeacd9583f97c6";
+    /// systemd could not be asked for the time to stop.
+    pub const WINDOW_UNKNOWN: &str = "4c56dd23b423459e8dd068edd9c00d2c";
+    /// New connections can't be accepted for now.
+    pub const ACCEPT_FAILED: &str = "b2ba53fd753940319027390022c26f7e";
+    /// There are as many connections as `max_connections` allows.
+    pub const CONNECTIONS_FULL: &str = "69f2e552513446d19b83645b966033b9";
+    /// A handler panicked.
+    pub const HANDLER_PANICKED: &str = "64b0f8f4252946e7bb5645b503a3ad39";
+    /// A worker hasn't answered its heartbeat.
+    pub const WORKER_STUCK: &str = "a1a3e3d7ca504e9994288caa7ee74d31";
+    /// A worker has ended by itself.
+    pub const WORKER_LOST: &str = "c7a9cc63358544d0beaa08b120b2b48a";
+    /// The counters, asked for by SIGUSR1.
+    pub const SNAPSHOT: &str = "331a55a84f89458aa9790f2edc2d4d42";
+    /// A reload was asked for, which this version can't do.
+    pub const RELOAD_UNSUPPORTED: &str = "f2d9ddfddeca4a968052a24637cb9d80";
+    /// A request has ended: the access log.
+    pub const REQUEST: &str = "91acd0608e58448e870613971440b0c0";
+    /// journald was too slow, and entries were dropped.
+    pub const ENTRIES_DROPPED: &str = "9dfbde8cac244da7b131c7d009f29379";
+    /// Something is odd about the configuration, but it can be served.
+    pub const CONFIGURATION_WARNING: &str = "cae596cd78154f1384d7ae159b65c3cf";
+}
+
+/// Something that has happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The service accepts on every listener.
+    Ready {
+        /// Process number since the service was first started.
+        generation: u64,
+        /// Listeners, `http 127.0.0.1:8080, admin unix:/run/a.sock`.
+        listeners: String,
+        /// What is served: `12 routes`.
+        serving: String,
+        /// Worker threads.
+        workers: usize,
+        /// Where the configuration came from.
+        configuration: String,
+        /// From the beginning of the process.
+        took: Duration,
+    },
+    /// The service couldn't start.
+    StartFailed {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A drain has begun.
+    DrainBegan {
+        /// What began it: `SIGTERM`.
+        cause: &'static str,
+        /// How long it may take, if there is a limit.
+        window: Option<Duration>,
+        /// Requests that run.
+        requests: usize,
+        /// Connections that are open.
+        connections: usize,
+    },
+    /// A drain has ended.
+    DrainEnded(DrainSummary),
+    /// A drain was cut short.
+    Hammer {
+        /// By what: `SIGUSR2`.
+        cause: &'static str,
+    },
+    /// systemd could not be asked for the time to stop.
+    WindowUnknown {
+        /// Why not.
+        reason: String,
+        /// What is assumed instead.
+        assumed: Duration,
+    },
+    /// New connections can't be accepted for now.
+    AcceptFailed {
+        /// On which listener.
+        listener: String,
+        /// The system's words.
+        error: String,
+    },
+    /// There are as many connections as allowed.
+    ConnectionsFull {
+        /// That many.
+        limit: usize,
+    },
+    /// A handler panicked.
+    HandlerPanicked {
+        /// Of which route.
+        route: String,
+        /// The panic's own words.
+        message: String,
+        /// File and line, where known.
+        location: String,
+    },
+    /// A worker hasn't answered its heartbeat.
+    WorkerStuck {
+        /// Which.
+        worker: usize,
+        /// For how long.
+        silent: Duration,
+    },
+    /// A worker has ended by itself.
+    WorkerLost {
+        /// Which.
+        worker: usize,
+        /// Its last words.
+        reason: String,
+    },
+    /// The counters.
+    Snapshot {
+        /// As `STATUS=` says it.
+        status: String,
+        /// Connections that are open.
+        connections: usize,
+        /// Requests that run.
+        requests: usize,
+        /// Requests answered since the process began.
+        answered: u64,
+        /// Connections accepted since the process began.
+        accepted: u64,
+        /// Since the process began.
+        uptime: Duration,
+    },
+    /// A reload was asked for, which this version can't do.
+    ReloadUnsupported,
+    /// A request has ended.
+    Request(Box<RequestEntry>),
+    /// Entries were dropped.
+    Dropped {
+        /// How many.
+        count: u64,
+    },
+    /// Something is odd about the configuration.
+    ConfigurationWarning {
+        /// What, where, and what to do.
+        text: String,
+    },
+}
+
+/// How a drain went.
+#[derive(Debug, Default, Clone)]
+pub struct DrainSummary {
+    /// What began it.
+    pub cause: &'static str,
+    /// How long everything was still served.
+    pub settle: Duration,
+    /// From then to the end.
+    pub close: Duration,
+    /// Requests that finished meanwhile.
+    pub finished: u64,
+    /// Requests that were cut.
+    pub cut: usize,
+    /// On which routes, `/slow (2), /upload (1)`; empty if none.
+    pub cut_routes: String,
+    /// Connections that were closed in good order.
+    pub closed: usize,
+}
+
+/// One line of the access log.
+#[derive(Debug, Default, Clone)]
+pub struct RequestEntry {
+    /// Whether it deserves attention: priority warning instead of info.
+    pub failed: bool,
+    /// The method.
+    pub method: String,
+    /// The path, with the query string only if asked for.
+    pub path: String,
+    /// The route that answered.
+    pub route: Option<String>,
+    /// The answer's status; none if no answer had begun.
+    pub status: Option<u16>,
+    /// Until the last byte of the answer was given to the connection.
+    pub duration: Duration,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+    /// The client.
+    pub peer: String,
+    /// The listener that it came in by.
+    pub listener: String,
+    /// `X-Request-Id`.
+    pub request_id: Option<String>,
+    /// `complete`, `aborted`, `failed`, `cut`, `rejected`.
+    pub outcome: &'static str,
+    /// Request fields that the configuration asks for, `user-agent="curl/8"`.
+    pub headers: Option<String>,
+}
+
+fn usec(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A duration as people read it: `1.25 s`, `37 ms`.
+#[must_use]
+pub fn human(duration: Duration) -> String {
+    if duration >= Duration::from_secs(10) {
+        format!("{:.0} s", duration.as_secs_f64())
+    } else if duration >= Duration::from_secs(1) {
+        format!("{:.2} s", duration.as_secs_f64())
+    } else if duration >= Duration::from_millis(1) {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{} µs", duration.as_micros())
+    }
+}
+
+/// A number and its noun: `1 request`, `3 requests`.
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+impl Event {
+    /// Writes the event; on the journal's thread only, because it may block.
+    pub(super) fn emit(self) {
+        match self {
+            Self::Request(entry) => entry.emit(),
+            Self::DrainBegan { .. } | Self::DrainEnded(_) | Self::Hammer { .. } | Self::WindowUnknown { .. } => {
+                self.emit_drain();
+            }
+            Self::AcceptFailed { .. }
+            | Self::ConnectionsFull { .. }
+            | Self::HandlerPanicked { .. }
+            | Self::WorkerStuck { .. }
+            | Self::WorkerLost { .. }
+            | Self::Dropped { .. } => self.emit_trouble(),
+            _ => self.emit_life(),
+        }
+    }
+
+    fn emit_life(self) {
+        match self {
+            Self::Ready { generation, listeners, serving, workers, configuration, took } => info!(
+                MESSAGE_ID = message_id::READY,
+                GENERATION = generation,
+                LISTENERS = listeners,
+                WORKERS = workers,
+                CONFIGURATION = configuration,
+                DURATION_USEC = usec(took),
+                "Serving {serving} on {listeners} with {} (generation {generation}, configuration: {configuration}, \
+                 ready after {})",
+                count(workers, "worker"),
+                human(took),
+            ),
+            Self::StartFailed { reason } => error!(MESSAGE_ID = message_id::START_FAILED, "Cannot start: {reason}"),
+            Self::Snapshot { status, connections, requests, answered, accepted, uptime } => info!(
+                MESSAGE_ID = message_id::SNAPSHOT,
+                CONNECTIONS = connections,
+                REQUESTS = requests,
+                ANSWERED = answered,
+                ACCEPTED = accepted,
+                UPTIME_USEC = usec(uptime),
+                "{status}. Since the start {} ago: {accepted} connections accepted, {answered} requests answered",
+                human(uptime),
+            ),
+            Self::ReloadUnsupported => warn!(
+                MESSAGE_ID = message_id::RELOAD_UNSUPPORTED,
+                "SIGHUP: this version cannot reload; nothing has changed. Use systemctl restart"
+            ),
+            Self::ConfigurationWarning { text } => {
+                warn!(MESSAGE_ID = message_id::CONFIGURATION_WARNING, "{text}");
+            }
+            other => debug!("{other:?}"),
+        }
+    }
+
+    fn emit_drain(self) {
+        match self {
+            Self::DrainBegan { cause, window, requests, connections } => info!(
+                MESSAGE_ID = message_id::DRAIN_BEGAN,
+                CAUSE = cause,
+                WINDOW_USEC = window.map(usec),
+                REQUESTS = requests,
+                CONNECTIONS = connections,
+                "{cause}: draining {} and {}, {}",
+                count(requests, "request"),
+                count(connections, "connection"),
+                window.map_or_else(|| "without a limit".to_owned(), |window| format!("within {}", human(window))),
+            ),
+            Self::DrainEnded(summary) => summary.emit(),
+            Self::Hammer { cause } => warn!(
+                MESSAGE_ID = message_id::HAMMER,
+                CAUSE = cause,
+                "{cause}: the drain is cut short, what still runs is cut"
+            ),
+            Self::WindowUnknown { reason, assumed } => warn!(
+                MESSAGE_ID = message_id::WINDOW_UNKNOWN,
+                "Cannot find out the unit's TimeoutStopSec, a drain will take {} at most: {reason}",
+                human(assumed),
+            ),
+            other => debug!("{other:?}"),
+        }
+    }
+
+    fn emit_trouble(self) {
+        match self {
+            Self::AcceptFailed { listener, error } => warn!(
+                MESSAGE_ID = message_id::ACCEPT_FAILED,
+                LISTENER = listener,
+                "Cannot accept on listener {listener} for now: {error}; connections wait in the backlog"
+            ),
+            Self::ConnectionsFull { limit } => warn!(
+                MESSAGE_ID = message_id::CONNECTIONS_FULL,
+                LIMIT = limit,
+                "All {limit} connections that max_connections allows are open; further ones wait in the backlog"
+            ),
+            Self::HandlerPanicked { route, message, location } => error!(
+                MESSAGE_ID = message_id::HANDLER_PANICKED,
+                ROUTE = route,
+                CODE_LOCATION = location,
+                "The handler of route {route} panicked at {location}: {message}; its request got a 500"
+            ),
+            Self::WorkerStuck { worker, silent } => error!(
+                MESSAGE_ID = message_id::WORKER_STUCK,
+                WORKER = worker,
+                "Worker {worker} has not answered for {}: the watchdog is told nothing more, so that systemd restarts \
+                 the service if it lasts",
+                human(silent),
+            ),
+            Self::WorkerLost { worker, reason } => error!(
+                MESSAGE_ID = message_id::WORKER_LOST,
+                WORKER = worker,
+                "Worker {worker} has ended by itself, and so the service ends: {reason}"
+            ),
+            Self::Dropped { count } => warn!(
+                MESSAGE_ID = message_id::ENTRIES_DROPPED,
+                COUNT = count,
+                "{count} log entries were dropped because journald was too slow"
+            ),
+            other => debug!("{other:?}"),
+        }
+    }
+}
+
+impl DrainSummary {
+    fn emit(&self) {
+        let Self { cause, settle, close, finished, cut, cut_routes, closed } = self;
+        let phases = format!("settled in {}, closed in {}", human(*settle), human(*close));
+        if *cut == 0 {
+            info!(
+                MESSAGE_ID = message_id::DRAIN_ENDED,
+                CAUSE = cause,
+                SETTLE_USEC = usec(*settle),
+                CLOSE_USEC = usec(*close),
+                FINISHED = finished,
+                CUT = cut,
+                CLOSED = closed,
+                "Drained: {phases}; {} finished, none cut, {} closed",
+                count(usize::try_from(*finished).unwrap_or(usize::MAX), "request"),
+                count(*closed, "connection"),
+            );
+        } else {
+            warn!(
+                MESSAGE_ID = message_id::REQUESTS_CUT,
+                CAUSE = cause,
+                SETTLE_USEC = usec(*settle),
+                CLOSE_USEC = usec(*close),
+                FINISHED = finished,
+                CUT = cut,
+                CUT_ROUTES = cut_routes,
+                CLOSED = closed,
+                "Drained, but {} cut on {cut_routes}: {phases}; {finished} finished, {} closed",
+                if *cut == 1 { "1 request was".to_owned() } else { format!("{cut} requests were") },
+                count(*closed, "connection"),
+            );
+        }
+    }
+}
+
+impl RequestEntry {
+    fn emit(&self) {
+        macro_rules! entry {
+            ($level:ident) => {
+                $level!(
+                    MESSAGE_ID = message_id::REQUEST,
+                    METHOD = self.method,
+                    PATH = self.path,
+                    ROUTE = self.route,
+                    STATUS = self.status,
+                    DURATION_USEC = usec(self.duration),
+                    BYTES = self.bytes,
+                    PEER = self.peer,
+                    LISTENER = self.listener,
+                    REQUEST_ID = self.request_id,
+                    OUTCOME = self.outcome,
+                    HEADERS = self.headers,
+                    "{}",
+                    self.line(),
+                )
+            };
+        }
+        if self.failed { entry!(warn) } else { entry!(info) }
+    }
+
+    fn line(&self) -> String {
+        let status = self.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        let outcome = if self.outcome == "complete" { String::new() } else { format!(" ({})", self.outcome) };
+        let headers = self.headers.as_ref().map_or_else(String::new, |headers| format!(" {headers}"));
+        format!(
+            "{} {} {}: {status}{outcome}, {} bytes in {}{headers}",
+            self.peer,
+            self.method,
+            self.path,
+            self.bytes,
+            human(self.duration),
+        )
+    }
+}

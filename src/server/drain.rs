@@ -1,0 +1,239 @@
+//! The drain: from the wish to end to the end, within a window.
+//!
+//! It *settles*: the requests that ran when it began finish, while everything else is still served. Then it *closes*:
+//! nothing is accepted any more, the last requests finish, connections leave. At the end of the window what still runs
+//! is cut and counted. A hammer goes straight there.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+
+use super::Server;
+use super::registry::Phase;
+use crate::journal::{self, DrainSummary, Event};
+use crate::systemd::unit::StopTimeout;
+
+/// The window where nothing sets a limit from outside: a terminal, a container's main process.
+pub const WINDOW_ALONE: Duration = Duration::from_secs(30);
+
+/// The window under systemd as long as `TimeoutStopSec=` isn't known: less than what the shipped unit says.
+pub const WINDOW_UNKNOWN: Duration = Duration::from_secs(25);
+
+/// How long settling may take at most without a window.
+const SETTLE_AT_MOST: Duration = Duration::from_secs(300);
+
+/// How long workers may take to name the requests that have to be cut, and then to end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// How long after the window the process ends in any case, whatever it is stuck in.
+const LAST_EXIT: Duration = Duration::from_millis(250);
+
+/// How long a drain may take: `None` is for as long as it needs.
+pub type Window = Option<Duration>;
+
+/// The window that a unit's time to stop leaves: a tenth less, but no more than five seconds less, so that cutting and
+/// exiting are over before SIGKILL.
+#[must_use]
+pub fn window_within(timeout: StopTimeout) -> Window {
+    let StopTimeout::After(timeout) = timeout else { return None };
+    let margin = (timeout / 10).clamp(Duration::from_millis(400), Duration::from_secs(5)).min(timeout / 2);
+    Some(timeout - margin)
+}
+
+/// How a drain is to go.
+pub struct Plan {
+    /// What began it: `SIGTERM`.
+    pub cause: &'static str,
+    /// How long it may take; may change while it goes on.
+    pub window: watch::Receiver<Window>,
+    /// How long settling may take; `None`: half the window.
+    pub settle: Option<Duration>,
+    /// Whatever is received here, its cause, ends the drain at once.
+    pub hammer: mpsc::UnboundedReceiver<&'static str>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Waited {
+    Reached,
+    OutOfTime,
+    Hammered,
+}
+
+/// Drains `server` to its end.
+pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
+    let began = Instant::now();
+    let gauges = Arc::clone(server.gauges());
+    gauges.set_draining();
+    let (answered, accepted, connections) = (gauges.answered(), gauges.accepted(), gauges.connections());
+    let window = *plan.window.borrow_and_update();
+    journal::log(Event::DrainBegan { cause: plan.cause, window, requests: gauges.requests(), connections });
+    let last_exit = LastExit::start();
+    last_exit.at(deadline(began, window));
+
+    let mut waited = Waited::Reached;
+    if plan.settle != Some(Duration::ZERO) {
+        server.enter(Phase::Settling);
+        waited = wait(server, &mut plan, &last_exit, began, Phase::Settling).await;
+    }
+    let settle = began.elapsed();
+    if waited != Waited::Hammered {
+        server.enter(Phase::Closing);
+        wait(server, &mut plan, &last_exit, began, Phase::Closing).await;
+    }
+
+    let ever = connections + usize::try_from(gauges.accepted() - accepted).unwrap_or(usize::MAX);
+    let closed = ever.saturating_sub(gauges.connections());
+    let routes = cut(server).await;
+    DrainSummary {
+        cause: plan.cause,
+        settle,
+        close: began.elapsed().saturating_sub(settle),
+        finished: gauges.answered() - answered,
+        cut: routes.values().sum(),
+        cut_routes: routes.iter().map(|(route, times)| format!("{route} ({times})")).collect::<Vec<_>>().join(", "),
+        closed,
+    }
+}
+
+/// Waits until a phase has reached its aim, its time is over, or the hammer falls.
+async fn wait(server: &Server, plan: &mut Plan, last_exit: &LastExit, began: Instant, phase: Phase) -> Waited {
+    let entered = match phase {
+        Phase::Closing if plan.settle != Some(Duration::ZERO) => 2,
+        _ => 1,
+    };
+    loop {
+        let workers = server.gauges.workers();
+        let all_in = workers.iter().all(|worker| worker.phase.load(Ordering::Acquire) >= entered);
+        let reached = match phase {
+            Phase::Settling => workers.iter().all(|worker| worker.running_since_before.load(Ordering::Acquire) == 0),
+            _ => server.gauges.connections() == 0,
+        };
+        if all_in && reached {
+            return Waited::Reached;
+        }
+        let window = *plan.window.borrow_and_update();
+        let end = deadline(began, window);
+        last_exit.at(end);
+        let until = match phase {
+            Phase::Settling => {
+                let settle = plan.settle.unwrap_or_else(|| window.map_or(SETTLE_AT_MOST, |window| window / 2));
+                Some(end.map_or(began + settle, |end| end.min(began + settle)))
+            }
+            _ => end,
+        };
+        tokio::select! {
+            () = server.progress.notified() => {}
+            () = at(until) => return Waited::OutOfTime,
+            Some(cause) = plan.hammer.recv() => {
+                journal::log(Event::Hammer { cause });
+                return Waited::Hammered;
+            }
+            Ok(()) = plan.window.changed() => {}
+        }
+    }
+}
+
+fn deadline(began: Instant, window: Window) -> Option<Instant> {
+    window.and_then(|window| began.checked_add(window))
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Cuts what still runs, and counts it by route.
+async fn cut(server: &mut Server) -> BTreeMap<String, usize> {
+    let mut routes = BTreeMap::new();
+    if server.gauges.connections() > 0 {
+        let counted = server.gauges.requests();
+        let at_stake = server.at_stake(LAST_WORDS).await;
+        // A stuck worker can't name its requests, but they count.
+        let unnamed = counted.saturating_sub(at_stake.len());
+        for exchange in at_stake {
+            let route = exchange.route().map_or_else(|| "(no route)".to_owned(), ToString::to_string);
+            *routes.entry(route).or_default() += 1;
+        }
+        if unnamed > 0 {
+            *routes.entry("(unknown)".to_owned()).or_default() += unnamed;
+        }
+    }
+    server.enter(Phase::Cut);
+    let ended = async { while server.events.recv().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_WORDS, ended).await;
+    routes
+}
+
+/// A thread that ends the process if nothing else does: it depends on no runtime and no worker.
+struct LastExit {
+    deadline: Arc<Mutex<LastExitAt>>,
+    thread: Option<thread::Thread>,
+}
+
+#[derive(Clone, Copy)]
+enum LastExitAt {
+    Never,
+    At(Instant),
+    Disarmed,
+}
+
+impl LastExit {
+    fn start() -> Self {
+        let deadline = Arc::new(Mutex::new(LastExitAt::Never));
+        let watched = Arc::clone(&deadline);
+        let run = move || {
+            loop {
+                match watched.lock().map_or(LastExitAt::Never, |deadline| *deadline) {
+                    LastExitAt::Disarmed => return,
+                    LastExitAt::At(deadline) if deadline <= Instant::now() => std::process::exit(1),
+                    LastExitAt::At(deadline) => thread::park_timeout(deadline - Instant::now()),
+                    LastExitAt::Never => thread::park(),
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("last-exit".to_owned()).spawn(run);
+        Self { deadline, thread: thread.ok().map(|handle| handle.thread().clone()) }
+    }
+
+    fn at(&self, end: Option<Instant>) {
+        self.set(end.map_or(LastExitAt::Never, |end| LastExitAt::At(end + LAST_WORDS * 2 + LAST_EXIT)));
+    }
+
+    fn set(&self, at: LastExitAt) {
+        if let Ok(mut deadline) = self.deadline.lock() {
+            *deadline = at;
+        }
+        if let Some(thread) = &self.thread {
+            thread.unpark();
+        }
+    }
+}
+
+impl Drop for LastExit {
+    fn drop(&mut self) {
+        self.set(LastExitAt::Disarmed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_leaves_time_to_exit() {
+        let within = |millis| window_within(StopTimeout::After(Duration::from_millis(millis))).map(|w| w.as_millis());
+        assert_eq!(within(30_000), Some(27_000));
+        assert_eq!(within(90_000), Some(85_000));
+        assert_eq!(within(5_000), Some(4_500));
+        assert_eq!(within(2_000), Some(1_600));
+        assert_eq!(within(500), Some(250));
+        assert_eq!(window_within(StopTimeout::Never), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! HTTP/1.1 on one connection.
+//!
+//! hyper reads requests and writes answers; this drives it with `poll_without_shutdown` and takes the connection back
+//! (`into_parts`) whenever no request runs and nothing is unsent: to park it, to time it out, or to let it leave in a
+//! drain. hyper's own `graceful_shutdown` is not used: it drops requests that have arrived but weren't read yet.
+//!
+//! `pipeline_flush` isn't used either: with it, an answer waits in hyper's buffer for as long as a part of the next
+//! request is in there, and a client that waits for the answer before it sends the rest waits forever.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use hyper::server::conn::http1::{self, Connection};
+use hyper_util::rt::TokioIo;
+
+use super::app::App;
+use super::connection::{Wake, catch_up, linger, park, rejection};
+use super::io::Io;
+use super::registry::{Entry, Phase};
+use super::service::{ConnectionService, Protocol};
+use super::worker::Worker;
+
+/// How long a connection keeps its HTTP machinery (a read buffer above all) after an answer: longer than a busy
+/// client's think time, shorter than it takes to open ten thousand idle connections.
+const PARK_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a client may take to finish a request's head while a drain closes: it holds up the next process.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why a connection was taken back from hyper, or has ended.
+enum Left {
+    /// hyper has ended it: the client has, an answer said `Connection: close`, or a request was malformed.
+    Ended { lingering: bool },
+    /// It has been idle for [`PARK_AFTER`].
+    Idle,
+    /// The head of a request was begun and not finished in time.
+    HeadTimeout,
+    /// The client took none of an answer's bytes for too long.
+    SendTimeout,
+    /// A drain closes and no request runs.
+    Leave,
+}
+
+/// Where a connection stands between two polls of hyper.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// A request runs, or its answer isn't all sent.
+    Busy { written: u64 },
+    /// Nothing of the next request has been read since `read` bytes.
+    Idle { read: u64 },
+    /// A part of a request's head has been read.
+    Head,
+}
+
+/// Serves the connection to its end. `io.ahead` holds its first bytes.
+pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc<Entry>) {
+    let local = &worker.local;
+    let limits = &local.limits;
+    entry.expire_at(Some(Instant::now() + limits.head_timeout));
+    loop {
+        let app = worker.app.clone();
+        let service = ConnectionService::new(app, Rc::clone(local), Rc::clone(entry), Protocol::Http1);
+        let mut connection = Box::new(worker.http1.serve_connection(TokioIo::new(io), service));
+        let left = drive(&mut connection, worker, entry).await;
+        let parts = connection.into_parts();
+        io = parts.io.into_inner();
+        // What hyper has read ahead comes before what it has not got to yet.
+        io.ahead = if io.ahead.is_empty() { parts.read_buf } else { join(&parts.read_buf, &io.ahead) };
+        match left {
+            Left::Ended { lingering } => {
+                if lingering || !io.ahead.is_empty() {
+                    linger(&io, local, entry).await;
+                }
+                return;
+            }
+            Left::SendTimeout => return,
+            Left::HeadTimeout => return time_out(&io, worker, entry).await,
+            Left::Leave => {
+                // No request runs, but one may have arrived: closing now would lose it. It is served, and told
+                // `Connection: close`.
+                if !catch_up(&mut io, local) || entry.has_expired() {
+                    return io.shutdown();
+                }
+                entry.expire_at(Some(Instant::now() + FAREWELL));
+            }
+            Left::Idle if io.ahead.is_empty() => {
+                let idle = limits.idle_timeout.saturating_sub(PARK_AFTER);
+                entry.expire_at(Some(Instant::now() + idle));
+                match park(&mut io, local, entry, true).await {
+                    Wake::Bytes => entry.expire_at(Some(Instant::now() + limits.head_timeout)),
+                    Wake::Gone => return,
+                    Wake::Expired | Wake::Leave => return io.shutdown(),
+                }
+            }
+            // It was not as idle as it looked: hyper had read the beginning of a request together with the end of
+            // the one before.
+            Left::Idle => {
+                entry.expire_at(Some(Instant::now() + limits.head_timeout.saturating_sub(PARK_AFTER)));
+            }
+        }
+    }
+}
+
+/// Drives hyper until the connection has ended or should be taken back. The entry's deadline is that of the head that
+/// is being read.
+async fn drive<A: App>(
+    connection: &mut Connection<TokioIo<Io>, ConnectionService<A>>,
+    worker: &Worker<A>,
+    entry: &Entry,
+) -> Left {
+    let limits = &worker.local.limits;
+    let mut standing = Standing::Head;
+    let mut served = entry.requests.get();
+    let mut farewell = worker.local.phase() >= Phase::Closing;
+    poll_fn(|cx| {
+        entry.remember(cx.waker());
+        if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
+            // After a malformed request or a body that nobody wanted the client may still be sending.
+            return Poll::Ready(Left::Ended { lingering: ended.is_err() || entry.misaligned.get() });
+        }
+        if entry.busy() {
+            let written = entry.written.get();
+            let waits = entry.write_blocked.get();
+            if standing != (Standing::Busy { written }) || !waits {
+                standing = Standing::Busy { written };
+                entry.expire_at(waits.then(|| Instant::now() + limits.send_timeout));
+            } else if entry.deadline.get().is_none() && entry.has_expired() {
+                return Poll::Ready(Left::SendTimeout);
+            }
+            farewell = false;
+            return Poll::Pending;
+        }
+        entry.flushed();
+        let (read, requests) = (entry.read.get(), entry.requests.get());
+        match standing {
+            // Most requests begin and end within one poll, and are never seen running.
+            _ if requests != served => {
+                served = requests;
+                standing = Standing::Idle { read };
+                entry.expire_at(Some(Instant::now() + PARK_AFTER.min(limits.idle_timeout)));
+            }
+            Standing::Idle { read: before } if read > before => {
+                standing = Standing::Head;
+                entry.expire_at(Some(Instant::now() + limits.head_timeout));
+            }
+            _ => {}
+        }
+        if entry.misaligned.get() {
+            // hyper is about to find out that the rest of a body is unread, and to close.
+            return Poll::Pending;
+        }
+        if worker.local.phase() >= Phase::Closing && !farewell {
+            return Poll::Ready(Left::Leave);
+        }
+        match standing {
+            _ if !entry.has_expired() => Poll::Pending,
+            Standing::Idle { .. } => Poll::Ready(Left::Idle),
+            _ if farewell => Poll::Ready(Left::Leave),
+            _ => Poll::Ready(Left::HeadTimeout),
+        }
+    })
+    .await
+}
+
+/// Answers 408 (RFC 9110, section 15.5.9) to a head that never ended.
+async fn time_out<A: App>(io: &Io, worker: &Worker<A>, entry: &Entry) {
+    io.say(&rejection(StatusCode::REQUEST_TIMEOUT));
+    linger(io, &worker.local, entry).await;
+}
+
+fn join(first: &[u8], second: &[u8]) -> bytes::Bytes {
+    let mut both = bytes::BytesMut::with_capacity(first.len() + second.len());
+    both.extend_from_slice(first);
+    both.extend_from_slice(second);
+    both.freeze()
+}
+
+/// hyper's settings for HTTP/1.1.
+pub(super) fn builder(limits: &super::limits::Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(limits.head_size).max_headers(limits.head_fields).header_read_timeout(None);
+    builder
+}

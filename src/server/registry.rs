@@ -1,0 +1,302 @@
+//! What a worker knows of its connections and their requests, and the clock that watches over them.
+//!
+//! Everything here belongs to one worker's thread. Deadlines are kept in plain cells and looked at by one sweep four
+//! times a second, instead of a timer for each connection that every request would have to wind up again.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use slab::Slab;
+use tokio::sync::Notify;
+
+use super::app::Observer;
+use super::exchange::{ConnectionInfo, Exchange, Outcome};
+use super::gauges::{Gauges, WorkerGauges};
+use super::limits::Limits;
+
+/// How often deadlines are looked at, and so how late a timeout may be.
+pub(crate) const SWEEP: Duration = Duration::from_millis(250);
+
+/// The same while a drain closes and the next process waits.
+pub(crate) const SWEEP_CLOSING: Duration = Duration::from_millis(20);
+
+/// How the process stands to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// No end in sight.
+    Serving,
+    /// The requests that ran when the drain began finish; everything is still served.
+    Settling,
+    /// No more accepts; the last requests finish, connections leave.
+    Closing,
+    /// What still runs is cut.
+    Cut,
+}
+
+/// One connection, as seen by its worker.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) info: Arc<ConnectionInfo>,
+    /// When the sweep should wake the connection with `expired` set.
+    pub(crate) deadline: Cell<Option<Instant>>,
+    pub(crate) expired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    /// Requests that run on it: one at most on HTTP/1.
+    running: RefCell<Vec<Arc<Exchange>>>,
+    /// HTTP/1: the request whose answer's last bytes wait for the client to take them.
+    flushing: RefCell<Option<Arc<Exchange>>>,
+    /// Requests begun on it so far.
+    pub(crate) requests: Cell<u64>,
+    /// Bytes read from and written to the socket so far.
+    pub(crate) read: Cell<u64>,
+    pub(crate) written: Cell<u64>,
+    /// The client doesn't take what was written: bytes are left over in hyper's buffer, which `into_parts` would lose.
+    pub(crate) write_blocked: Cell<bool>,
+    /// A request's body was left half-read, so what comes next on the connection is not a request's head.
+    pub(crate) misaligned: Cell<bool>,
+}
+
+impl Entry {
+    pub(crate) fn new(info: ConnectionInfo) -> Self {
+        Self {
+            info: Arc::new(info),
+            deadline: Cell::new(None),
+            expired: Cell::new(false),
+            waker: RefCell::new(None),
+            running: RefCell::new(Vec::new()),
+            flushing: RefCell::new(None),
+            requests: Cell::new(0),
+            read: Cell::new(0),
+            written: Cell::new(0),
+            write_blocked: Cell::new(false),
+            misaligned: Cell::new(false),
+        }
+    }
+
+    /// Remembers whom to wake when the phase changes or the deadline has passed.
+    pub(crate) fn remember(&self, waker: &Waker) {
+        let mut mine = self.waker.borrow_mut();
+        if !mine.as_ref().is_some_and(|mine| mine.will_wake(waker)) {
+            *mine = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Sets the next deadline; one that has passed unnoticed no longer counts.
+    pub(crate) fn expire_at(&self, deadline: Option<Instant>) {
+        self.deadline.set(deadline);
+        self.expired.set(false);
+    }
+
+    /// Whether the deadline has passed.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expired.get()
+    }
+
+    /// Whether a request runs, or the end of its answer has yet to be taken by the client.
+    pub(crate) fn busy(&self) -> bool {
+        self.write_blocked.get() || !self.running.borrow().is_empty()
+    }
+
+    /// How many requests run.
+    pub(crate) fn running(&self) -> usize {
+        self.running.borrow().len()
+    }
+
+    /// All that was written has been taken by the kernel.
+    pub(crate) fn flushed(&self) {
+        if self.flushing.borrow().is_some() {
+            self.flushing.take();
+        }
+    }
+
+    /// The requests that would be lost if the connection were cut now.
+    fn at_stake(&self) -> Vec<Arc<Exchange>> {
+        let mut all = self.running.borrow().clone();
+        if self.write_blocked.get() && all.is_empty() {
+            all.extend(self.flushing.borrow().clone());
+        }
+        all
+    }
+}
+
+/// What the connections of one worker share.
+pub(crate) struct Local {
+    pub(crate) index: usize,
+    pub(crate) limits: Limits,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Told when a drain gets on.
+    pub(crate) progress: Arc<Notify>,
+    /// For reading a connection's first bytes.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Told when there is a connection again after there was none.
+    pub(crate) occupied: Notify,
+    phase: Cell<Phase>,
+    entries: RefCell<Slab<Rc<Entry>>>,
+}
+
+impl Local {
+    pub(crate) fn new(
+        index: usize,
+        limits: Limits,
+        gauges: Arc<Gauges>,
+        observer: Option<Arc<dyn Observer>>,
+        progress: Arc<Notify>,
+    ) -> Self {
+        Self {
+            index,
+            limits,
+            gauges,
+            observer,
+            progress,
+            scratch: RefCell::new(vec![0; 8192].into_boxed_slice()),
+            occupied: Notify::new(),
+            phase: Cell::new(Phase::Serving),
+            entries: RefCell::new(Slab::new()),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    pub(crate) fn gauges(&self) -> &WorkerGauges {
+        self.gauges.worker(self.index)
+    }
+
+    /// Registers a connection for as long as the returned value lives. It is counted already, by whoever accepted it.
+    pub(crate) fn register(self: &Rc<Self>, entry: Entry) -> Registered {
+        let entry = Rc::new(entry);
+        let mut entries = self.entries.borrow_mut();
+        let key = entries.insert(Rc::clone(&entry));
+        if entries.len() == 1 {
+            self.occupied.notify_one();
+        }
+        Registered { entry, key, local: Rc::clone(self) }
+    }
+
+    /// Whether there is any connection to watch over.
+    pub(crate) fn is_occupied(&self) -> bool {
+        !self.entries.borrow().is_empty()
+    }
+
+    /// Enters a phase, and wakes every connection to it.
+    pub(crate) fn enter(&self, phase: Phase) {
+        if self.phase.get() == Phase::Serving {
+            let running = self.entries.borrow().iter().map(|(_, entry)| entry.running()).sum();
+            self.gauges().running_since_before.store(running, Ordering::Release);
+        }
+        self.phase.set(phase);
+        for (_, entry) in self.entries.borrow().iter() {
+            entry.wake();
+        }
+        self.gauges().phase.fetch_add(1, Ordering::Release);
+        self.progress.notify_one();
+    }
+
+    /// Wakes every connection whose deadline has passed.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        for (_, entry) in self.entries.borrow().iter() {
+            if entry.deadline.get().is_some_and(|deadline| deadline <= now) {
+                entry.deadline.set(None);
+                entry.expired.set(true);
+                entry.wake();
+            }
+        }
+    }
+
+    /// The requests that would be lost if the process ended now.
+    pub(crate) fn at_stake(&self) -> Vec<Arc<Exchange>> {
+        self.entries.borrow().iter().flat_map(|(_, entry)| entry.at_stake()).collect()
+    }
+}
+
+/// A connection's place in the registry.
+pub(crate) struct Registered {
+    pub(crate) entry: Rc<Entry>,
+    key: usize,
+    local: Rc<Local>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.local.entries.borrow_mut().remove(self.key);
+        self.local.gauges().connections.fetch_sub(1, Ordering::Release);
+        if self.local.phase() != Phase::Serving {
+            self.local.progress.notify_one();
+        }
+    }
+}
+
+/// A request that runs, from its head to the end of its answer; however it ends, dropping this accounts for it.
+pub(crate) struct InFlight {
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) outcome: Outcome,
+    entry: Rc<Entry>,
+    local: Rc<Local>,
+    since_before: bool,
+}
+
+impl InFlight {
+    pub(crate) fn begin(local: &Rc<Local>, entry: &Rc<Entry>, exchange: Arc<Exchange>) -> Self {
+        local.gauges().requests.fetch_add(1, Ordering::Relaxed);
+        entry.running.borrow_mut().push(Arc::clone(&exchange));
+        entry.requests.set(entry.requests.get() + 1);
+        Self {
+            exchange,
+            status: None,
+            outcome: Outcome::Aborted,
+            entry: Rc::clone(entry),
+            local: Rc::clone(local),
+            since_before: local.phase() == Phase::Serving,
+        }
+    }
+}
+
+impl InFlight {
+    /// The request's body was left half-read.
+    pub(crate) fn misaligned(&self) {
+        self.entry.misaligned.set(true);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let gauges = self.local.gauges();
+        gauges.requests.fetch_sub(1, Ordering::Relaxed);
+        {
+            let mut running = self.entry.running.borrow_mut();
+            if let Some(at) = running.iter().position(|one| Arc::ptr_eq(one, &self.exchange)) {
+                running.swap_remove(at);
+            }
+        }
+        if self.outcome == Outcome::Complete {
+            gauges.answered.fetch_add(1, Ordering::Relaxed);
+            self.entry.flushing.replace(Some(Arc::clone(&self.exchange)));
+        } else if self.outcome == Outcome::Aborted && self.local.phase() == Phase::Cut {
+            self.outcome = Outcome::Cut;
+        }
+        if self.local.phase() != Phase::Serving {
+            if self.since_before {
+                gauges.running_since_before.fetch_sub(1, Ordering::Release);
+            }
+            self.local.progress.notify_one();
+        }
+        if let Some(observer) = &self.local.observer {
+            observer.ended(&self.exchange, self.status, self.outcome);
+        }
+    }
+}

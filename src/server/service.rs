@@ -1,0 +1,275 @@
+//! From a parsed request to its answer: the hyper service that stands around every application.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tokio::time::timeout;
+
+use super::app::{App, BoxError};
+use super::body::{Leftover, RequestBody};
+use super::exchange::{Exchange, Outcome};
+use super::panics;
+use super::registry::{Entry, InFlight, Local, Phase};
+use crate::journal::{self, Event};
+
+/// How much of a body that the application didn't want is read so that the connection can live on. More costs more
+/// than a new connection.
+const DISCARD_BYTES: u64 = 256 * 1024;
+
+/// How long that may take.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
+/// Which protocol a connection speaks: the two treat unread bodies and the end of a connection differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// The service of one connection.
+pub(crate) struct ConnectionService<A> {
+    app: A,
+    local: Rc<Local>,
+    entry: Rc<Entry>,
+    protocol: Protocol,
+}
+
+// Nothing in it is ever pinned, whatever the application is made of.
+impl<A> Unpin for ConnectionService<A> {}
+
+impl<A> ConnectionService<A> {
+    pub(crate) fn new(app: A, local: Rc<Local>, entry: Rc<Entry>, protocol: Protocol) -> Self {
+        Self { app, local, entry, protocol }
+    }
+}
+
+impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A> {
+    type Response = Response<AnswerBody<A::Body>>;
+    type Error = Infallible;
+    // Boxed, because hyper's `poll_without_shutdown` wants it to be Unpin.
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let exchange = Exchange::new(Arc::clone(&self.entry.info), request.method().clone(), request.uri().clone());
+        let exchange = Arc::new(exchange);
+        let flight = InFlight::begin(&self.local, &self.entry, Arc::clone(&exchange));
+        if let Some(observer) = &self.local.observer {
+            observer.received(&exchange, request.headers());
+        }
+        let expects = request.headers().contains_key(EXPECT);
+        let too_many = request.headers().len() > self.local.limits.head_fields;
+
+        // HTTP/2 streams end by themselves: what isn't read of one is nothing to the next.
+        let leftover = (self.protocol == Protocol::Http1 && !request.body().is_end_stream())
+            .then(|| Arc::new(Mutex::new(None)) as Leftover);
+        let request = request.map(|body| RequestBody::new(body, leftover.clone(), Arc::clone(&exchange)));
+
+        let app = self.app.clone();
+        let local = Rc::clone(&self.local);
+        let entry = Rc::clone(&self.entry);
+        let protocol = self.protocol;
+        Box::pin(async move {
+            let answered = if too_many {
+                drop(request);
+                Ok(Ok(refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)))
+            } else {
+                let answer = panics::catch_all(async move { app.call(request, exchange).await });
+                match timeout(local.limits.request_timeout, answer).await {
+                    Ok(Ok(Ok(response))) => Ok(Ok(response.map(|body| Inner::App { body }))),
+                    Ok(Ok(Err(never))) => match never {},
+                    Ok(Err(panic)) => Ok(Err(panic)),
+                    Err(elapsed) => Err(elapsed),
+                }
+            };
+            let mut response = match answered {
+                Ok(Ok(response)) => response,
+                Ok(Err(panic)) => {
+                    report(&flight.exchange, panic);
+                    refuse(StatusCode::INTERNAL_SERVER_ERROR)
+                }
+                Err(_) if flight.exchange.body_complete() => refuse(StatusCode::SERVICE_UNAVAILABLE),
+                Err(_) => refuse(StatusCode::REQUEST_TIMEOUT),
+            };
+            let rest = leftover.as_ref().and_then(|leftover| leftover.lock().ok()?.take());
+            let close = match rest {
+                // The client waits to be told to send its body, and nobody wants it.
+                Some(rest) if expects && !flight.exchange.body_touched() => Some(rest),
+                Some(rest) => discard(rest).await.err(),
+                None => None,
+            };
+            let leaving = close.is_some() || local.phase() >= Phase::Closing;
+            if leaving && protocol == Protocol::Http1 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            if close.is_some() {
+                entry.misaligned.set(true);
+            }
+            Ok(answer(response, flight, leftover, &local))
+        })
+    }
+}
+
+/// Lets the observer see the answer's head, and makes its body account for itself.
+fn answer<B: Body>(
+    response: Response<Inner<B>>,
+    mut flight: InFlight,
+    leftover: Option<Leftover>,
+    local: &Local,
+) -> Response<AnswerBody<B>> {
+    let (mut head, body) = response.into_parts();
+    if let Some(observer) = &local.observer {
+        observer.answering(&flight.exchange, &mut head);
+    }
+    flight.status = Some(head.status);
+    let length = match &body {
+        Inner::App { body } => body.size_hint().exact(),
+        Inner::Own { body } => body.size_hint().exact(),
+    };
+    let length = length.or_else(|| head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok());
+    Response::from_parts(head, AnswerBody { inner: body, flight: Some(flight), leftover, length })
+}
+
+/// Reads the rest of a body and throws it away; gives it back if that takes too long.
+async fn discard(mut rest: Incoming) -> Result<(), Incoming> {
+    let mut bytes = 0;
+    let read = timeout(DISCARD_TIME, async {
+        while let Some(frame) = rest.frame().await {
+            let Ok(frame) = frame else { return false };
+            bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if bytes > DISCARD_BYTES {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    if read == Ok(true) { Ok(()) } else { Err(rest) }
+}
+
+fn refuse<B>(status: StatusCode) -> Response<Inner<B>> {
+    let mut response = Response::new(Inner::Own { body: Full::from(format!("{status}\n")) });
+    *response.status_mut() = status;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, text);
+    response
+}
+
+fn report(exchange: &Exchange, panic: panics::Panic) {
+    let route = exchange.route().map_or_else(|| "(none)".to_owned(), ToString::to_string);
+    journal::log(Event::HandlerPanicked { route, message: panic.message, location: panic.location });
+}
+
+pin_project! {
+    /// The body of an answer: the application's own, or a few words of the server.
+    #[project = InnerProjected]
+    pub(crate) enum Inner<B> {
+        App { #[pin] body: B },
+        Own { body: Full<Bytes> },
+    }
+}
+
+pin_project! {
+    /// The body of an answer, which accounts for its request when it ends.
+    pub(crate) struct AnswerBody<B> where B: Body {
+        #[pin]
+        inner: Inner<B>,
+        flight: Option<InFlight>,
+        leftover: Option<Leftover>,
+        // Bytes that the body is known to have.
+        length: Option<u64>,
+    }
+
+    impl<B> PinnedDrop for AnswerBody<B> where B: Body {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            let Some(mut flight) = this.flight.take() else { return };
+            // An answer may go on while its request's body is still being read. If that was dropped half-read, the
+            // connection's next bytes are no request.
+            if this.leftover.take().is_some_and(|left| left.lock().is_ok_and(|left| left.is_some())) {
+                flight.misaligned();
+            }
+            // hyper polls a body to its end only where it has to.
+            if flight.outcome == Outcome::Aborted && (this.inner.as_ref().ended() || is_headless(&flight)
+                || *this.length == Some(flight.exchange.bytes()))
+            {
+                flight.outcome = Outcome::Complete;
+            }
+        }
+    }
+}
+
+impl<B: Body> Inner<B> {
+    fn ended(self: Pin<&Self>) -> bool {
+        match &*self {
+            Self::App { body } => body.is_end_stream(),
+            Self::Own { body } => body.is_end_stream(),
+        }
+    }
+}
+
+/// Whether the answer has no body by definition: RFC 9110, section 6.4.1.
+fn is_headless(flight: &InFlight) -> bool {
+    let without = |status: StatusCode| status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    flight.exchange.method == Method::HEAD || flight.status.is_some_and(without)
+}
+
+impl<B> Body for AnswerBody<B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        let frame = match this.inner.project() {
+            InnerProjected::Own { body } => {
+                ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into))
+            }
+            InnerProjected::App { body } => match panics::catch(|| body.poll_frame(cx)) {
+                Ok(polled) => ready!(polled).map(|frame| frame.map_err(Into::into)),
+                Err(panic) => {
+                    let words = format!("the handler panicked while it sent the body: {}", panic.message);
+                    if let Some(flight) = this.flight {
+                        report(&flight.exchange, panic);
+                    }
+                    Some(Err(words.into()))
+                }
+            },
+        };
+        if let Some(flight) = this.flight {
+            match &frame {
+                Some(Ok(frame)) => flight.exchange.add_bytes(frame.data_ref().map_or(0, |data| data.len() as u64)),
+                Some(Err(_)) => flight.outcome = Outcome::Failed,
+                None => flight.outcome = Outcome::Complete,
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::App { body } => body.is_end_stream(),
+            Inner::Own { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::App { body } => body.size_hint(),
+            Inner::Own { body } => body.size_hint(),
+        }
+    }
+}

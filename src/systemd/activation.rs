@@ -1,0 +1,175 @@
+//! The sockets that systemd passes in, with their names: sd_listen_fds_with_names(3).
+//!
+//! listenfd turns the numbers into owned descriptors. This layer adds what it leaves out: the names, the check that a
+//! socket really listens (a connected one passes listenfd's own checks), counts that don't fit, and the removal of
+//! every variable of the protocol, so that no child takes itself for the addressee.
+
+use std::env;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixListener;
+
+use listenfd::ListenFd;
+
+/// The number of the first descriptor passed: SD_LISTEN_FDS_START of sd_listen_fds(3).
+const FIRST: RawFd = 3;
+
+/// The name of a descriptor passed without names: sd_listen_fds_with_names(3).
+const UNNAMED: &str = "unknown";
+
+const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
+
+/// A listening stream socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP over IPv4 or IPv6.
+    Tcp(TcpListener),
+    /// A Unix stream socket.
+    Unix(UnixListener),
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// A listening socket that systemd has passed.
+#[derive(Debug)]
+pub struct Passed {
+    /// Its `FileDescriptorName=`; several may share one.
+    pub name: String,
+    /// The socket itself, close-on-exec.
+    pub socket: Socket,
+}
+
+/// What systemd has passed cannot be served on.
+#[derive(Debug, thiserror::Error)]
+pub enum ActivationError {
+    /// `LISTEN_FDS` is not a number.
+    #[error("LISTEN_FDS is {value:?}, not a number of descriptors: whatever started outlive should not set it")]
+    Count {
+        /// The variable's value.
+        value: String,
+    },
+    /// There are more or fewer names than descriptors.
+    #[error(
+        "{count} descriptors were passed (LISTEN_FDS) with {names} names (LISTEN_FDNAMES={value:?}): \
+         check FileDescriptorName= in the .socket units"
+    )]
+    Names {
+        /// Descriptors announced.
+        count: usize,
+        /// Names found.
+        names: usize,
+        /// The variable's value.
+        value: String,
+    },
+    /// A descriptor is no listening stream socket.
+    #[error("descriptor {number} ({name:?}) is {what}: {cure}")]
+    Descriptor {
+        /// The descriptor's number in this process.
+        number: RawFd,
+        /// Its name.
+        name: String,
+        /// What it is instead.
+        what: String,
+        /// The directive to look at.
+        cure: &'static str,
+    },
+}
+
+/// Takes the sockets that systemd has passed to this process, and cleans the environment of them.
+///
+/// To be called once, first thing, before any thread is started. A process to which nothing was passed gets an empty
+/// list, and so does one that merely inherited somebody else's variables (`LISTEN_PID` is another process).
+///
+/// # Errors
+///
+/// A descriptor that isn't a listening stream socket, or a count that doesn't fit; each error names the directive of
+/// systemd.socket(5) to look at.
+pub fn take() -> Result<Vec<Passed>, ActivationError> {
+    let announced = env::var("LISTEN_FDS").ok();
+    let names = env::var("LISTEN_FDNAMES").ok();
+    let mut passed = ListenFd::from_env();
+    clean_environment();
+
+    if let Some(value) = announced.filter(|value| value.parse::<u16>().is_err()) {
+        return Err(ActivationError::Count { value });
+    }
+    let names = match names.filter(|_| passed.len() > 0) {
+        Some(value) => {
+            let names: Vec<String> = value.split(':').map(str::to_owned).collect();
+            if names.len() != passed.len() {
+                return Err(ActivationError::Names { count: passed.len(), names: names.len(), value });
+            }
+            names
+        }
+        None => vec![UNNAMED.to_owned(); passed.len()],
+    };
+    names.into_iter().enumerate().map(|(index, name)| take_one(&mut passed, index, name)).collect()
+}
+
+fn take_one(passed: &mut ListenFd, index: usize, name: String) -> Result<Passed, ActivationError> {
+    let socket = if let Ok(Some(tcp)) = passed.take_tcp_listener(index) {
+        Socket::Tcp(tcp)
+    } else if let Ok(Some(unix)) = passed.take_unix_listener(index) {
+        Socket::Unix(unix)
+    } else {
+        return Err(describe(passed, index, name));
+    };
+    if rustix::net::sockopt::socket_acceptconn(socket.as_fd()).unwrap_or(false) {
+        return Ok(Passed { name, socket });
+    }
+    let (what, cure) = if rustix::net::getpeername(socket.as_fd()).is_ok_and(|peer| peer.is_some()) {
+        ("a connected socket", "the .socket unit must say Accept=no, so that the service accepts by itself")
+    } else {
+        ("a stream socket that does not listen", "let the .socket unit open it with ListenStream=")
+    };
+    Err(ActivationError::Descriptor { number: number(index), name, what: what.to_owned(), cure })
+}
+
+/// Says what a descriptor is that neither kind of listener could be made of.
+fn describe(passed: &mut ListenFd, index: usize, name: String) -> ActivationError {
+    let number = number(index);
+    let link = std::fs::read_link(format!("/proc/self/fd/{number}"));
+    let (what, cure) = if matches!(passed.take_udp_socket(index), Ok(Some(_))) {
+        ("a UDP socket".to_owned(), "use ListenStream= in the .socket unit, not ListenDatagram=")
+    } else if matches!(passed.take_unix_datagram(index), Ok(Some(_))) {
+        ("a Unix datagram socket".to_owned(), "use ListenStream= in the .socket unit, not ListenDatagram=")
+    } else if let Ok(link) = link {
+        let link = link.to_string_lossy().into_owned();
+        if link.starts_with("socket:") {
+            (
+                "a socket that is neither TCP nor a Unix stream".to_owned(),
+                "use ListenStream= in the .socket unit, not ListenSequentialPacket= or ListenNetlink=",
+            )
+        } else if link.starts_with("pipe:") {
+            ("a pipe".to_owned(), "use ListenStream= in the .socket unit, not ListenFIFO=")
+        } else {
+            (format!("a file ({link})"), "remove OpenFile= or ListenSpecial= from the units, and use ListenStream=")
+        }
+    } else {
+        ("not open".to_owned(), "LISTEN_FDS is higher than the number of descriptors that were really passed")
+    };
+    ActivationError::Descriptor { number, name, what, cure }
+}
+
+fn number(index: usize) -> RawFd {
+    // An index is below LISTEN_FDS, which was parsed as a u16.
+    FIRST + RawFd::try_from(index).unwrap_or(RawFd::MAX - FIRST)
+}
+
+fn clean_environment() {
+    for name in VARIABLES {
+        // SAFETY: `take` is called before this process has a second thread (its contract, kept by `main`), so nothing
+        // can read the environment at the same time.
+        #[allow(unsafe_code)]
+        unsafe {
+            env::remove_var(name);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What the unit that runs this process says of the time to stop.
+//!
+//! systemd alone knows `TimeoutStopSec=` with all drop-ins applied, and tells it over D-Bus. systemd's own `busctl`
+//! asks: it is wherever systemd is, and it costs no D-Bus library for one question in a process's life. (The answer of
+//! `systemctl show` is written for people; this one is a plain number.)
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+/// How long to wait for systemd's answer: more than a busy manager needs, less than any sensible `TimeoutStopSec=`.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// `TimeoutStopSec=` as systemd applies it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopTimeout {
+    /// SIGKILL comes so long after SIGTERM.
+    After(Duration),
+    /// SIGKILL never comes: `TimeoutStopSec=infinity`.
+    Never,
+}
+
+/// The time to stop couldn't be found out.
+#[derive(Debug, thiserror::Error)]
+pub enum UnitError {
+    /// The process isn't run by a service unit.
+    #[error("no service unit runs this process (/proc/self/cgroup says {cgroup:?}): set [drain] window to a duration")]
+    NoUnit {
+        /// The control group found.
+        cgroup: String,
+    },
+    /// `busctl` couldn't be run, or said no.
+    #[error("busctl could not tell TimeoutStopUSec of {unit}: {reason}; set [drain] window to a duration")]
+    Ask {
+        /// The unit asked for.
+        unit: String,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// Asks systemd for the `TimeoutStopSec=` of the unit that runs this process, drop-ins included.
+///
+/// # Errors
+///
+/// Outside a service unit, without `busctl`, or when systemd doesn't answer within five seconds.
+pub async fn stop_timeout() -> Result<StopTimeout, UnitError> {
+    let cgroup = tokio::fs::read_to_string("/proc/self/cgroup").await.unwrap_or_default();
+    let unit = Unit::from_cgroup(&cgroup).ok_or_else(|| UnitError::NoUnit { cgroup: cgroup.trim().to_owned() })?;
+    let fail = |reason: String| UnitError::Ask { unit: unit.name.clone(), reason };
+
+    let mut command = Command::new("busctl");
+    command
+        .arg(if unit.user { "--user" } else { "--system" })
+        .args(["get-property", "org.freedesktop.systemd1"])
+        .arg(unit.object_path())
+        .args(["org.freedesktop.systemd1.Service", "TimeoutStopUSec"])
+        // Those are for this process, not for its children.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("WATCHDOG_PID")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE, command.output())
+        .await
+        .map_err(|_| fail(format!("no answer within {} s", PATIENCE.as_secs())))?
+        .map_err(|error| fail(error.to_string()))?;
+    if !output.status.success() {
+        return Err(fail(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    let answer = String::from_utf8_lossy(&output.stdout);
+    parse(&answer).ok_or_else(|| fail(format!("its answer was {:?}", answer.trim())))
+}
+
+/// Reads busctl's `t 30000000`: microseconds, of which the highest number means infinity.
+fn parse(answer: &str) -> Option<StopTimeout> {
+    match answer.trim().strip_prefix("t ")?.parse().ok()? {
+        u64::MAX => Some(StopTimeout::Never),
+        usec => Some(StopTimeout::After(Duration::from_micros(usec))),
+    }
+}
+
+/// A service unit, of the system's manager or a user's.
+#[derive(Debug, PartialEq, Eq)]
+struct Unit {
+    name: String,
+    user: bool,
+}
+
+impl Unit {
+    /// Reads /proc/PID/cgroup, see cgroups(7): the innermost part that is a service names the unit.
+    fn from_cgroup(text: &str) -> Option<Self> {
+        // Version 2 has one line, "0::PATH"; on a mixed hierarchy systemd's own is the one named "name=systemd".
+        let line = text
+            .lines()
+            .find(|line| line.contains(":name=systemd:"))
+            .or_else(|| text.lines().find(|line| line.starts_with("0::")))?;
+        let parts: Vec<&str> = line.splitn(3, ':').nth(2)?.split('/').collect();
+        let at = parts.iter().rposition(|part| part.ends_with(".service"))?;
+        let manager = |part: &&str| part.starts_with("user@") && part.ends_with(".service");
+        if manager(&parts[at]) {
+            return None;
+        }
+        Some(Self { name: parts[at].to_owned(), user: parts[..at].iter().any(manager) })
+    }
+
+    /// The unit's D-Bus object path: every byte but letters and digits written as `_` and two hexadecimal digits.
+    fn object_path(&self) -> String {
+        let mut path = String::from("/org/freedesktop/systemd1/unit/");
+        for (index, byte) in self.name.bytes().enumerate() {
+            if byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit()) {
+                path.push(char::from(byte));
+            } else {
+                path.push_str(&format!("_{byte:02x}"));
+            }
+        }
+        path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(name: &str, user: bool) -> Option<Unit> {
+        Some(Unit { name: name.to_owned(), user })
+    }
+
+    #[test]
+    fn the_innermost_service_of_the_control_group_is_the_unit() {
+        for (text, expected) in [
+            ("0::/system.slice/outlive.service\n", unit("outlive.service", false)),
+            ("0::/system.slice/system-web.slice/web@1.service/inner\n", unit("web@1.service", false)),
+            ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/o.service\n", unit("o.service", true)),
+            ("1:name=systemd:/system.slice/outlive.service\n0::/\n", unit("outlive.service", false)),
+            ("0::/user.slice/user-1000.slice/user@1000.service/init.scope\n", None),
+            ("0::/user.slice/user-0.slice/session-1.scope\n", None),
+            ("", None),
+        ] {
+            assert_eq!(Unit::from_cgroup(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn object_paths_are_escaped_as_systemd_does() {
+        let path = |name: &str| Unit { name: name.to_owned(), user: false }.object_path();
+        assert_eq!(path("outlive.service"), "/org/freedesktop/systemd1/unit/outlive_2eservice");
+        assert_eq!(path("9web@a-b.service"), "/org/freedesktop/systemd1/unit/_39web_40a_2db_2eservice");
+    }
+
+    #[test]
+    fn answers_are_microseconds_or_infinity() {
+        assert_eq!(parse("t 90000000\n"), Some(StopTimeout::After(Duration::from_secs(90))));
+        assert_eq!(parse("t 18446744073709551615\n"), Some(StopTimeout::Never));
+        assert_eq!(parse("s \"1min\"\n"), None);
+    }
+}
