@@ -111,7 +111,7 @@ async fn perform(run: &Rc<Run>) -> Result<bool, RehearseError> {
     let mut clients = start_clients(run);
     let watching = tokio::task::spawn_local(watch(Rc::clone(run), Rc::clone(&progress)));
     let complete = async {
-        rounds::perform(run, &progress).await;
+        let _connections = rounds::perform(run, &progress).await;
         run.end();
         // What is under way may finish, and is bounded by its own timeouts.
         while clients.join_next().await.is_some() {}

@@ -57,8 +57,9 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// All rounds, one after the other.
-pub(super) async fn perform(run: &Rc<Run>, progress: &Progress) {
+/// All rounds, one after the other. What they return still holds connections: to close thousands takes a while, in which
+/// the other clients would be held up, so they must be kept until those have ended.
+pub(super) async fn perform(run: &Rc<Run>, progress: &Progress) -> (Idle, Half) {
     let (idle, mut half) = (Idle::new(run), Half::new(run));
     for number in 0..run.plan.rounds {
         run.tally.borrow_mut().begin_round();
@@ -79,6 +80,7 @@ pub(super) async fn perform(run: &Rc<Run>, progress: &Progress) {
         tally.end_round();
         progress.round(&tally);
     }
+    (idle, half)
 }
 
 /// The command, if there is one.

@@ -38,12 +38,11 @@ impl Summary<'_> {
     fn title(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", cut(&format!("outlive rehearse {}", self.plan.target.url)))?;
         let done = self.tally.rounds.iter().filter(|round| round.ended.is_some()).count();
-        let rounds = if done == 1 { "round" } else { "rounds" };
         let of = match self.plan.command_line() {
             line if line.is_empty() => "without a command".to_owned(),
             line => format!("of: {line}"),
         };
-        writeln!(f, "{}", cut(&format!("{done} {rounds} {of}")))
+        writeln!(f, "{}", cut(&format!("{} {of}", counted(done, "round"))))
     }
 
     fn clients(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +81,8 @@ impl Summary<'_> {
         if let (Some(median), Some(longest)) = (took.get(took.len() / 2), took.last()) {
             let failed = self.tally.commands_failed();
             let (median, longest) = (time(*median), time(*longest));
-            writeln!(f, "command         {} runs, {failed} failed, median {median}, longest {longest}", took.len())?;
+            let runs = counted(took.len(), "run");
+            writeln!(f, "command         {runs}, {failed} failed, median {median}, longest {longest}")?;
         }
         if let Some((number, gap)) = worst(rounds, |round| round.gap) {
             writeln!(f, "gap             at most {} without a good answer, in round {number}", time(gap))?;
@@ -138,7 +138,8 @@ pub(super) fn verdict(tally: &Tally, interrupted: bool) -> String {
                 _ = write!(text, "{failed} failed, and {lost} of them were lost.");
             }
             if commands > 0 {
-                _ = write!(text, "{}The command failed {commands} times.", if failures > 0 { " " } else { "" });
+                let (space, times) = (if failures > 0 { " " } else { "" }, counted(commands, "time"));
+                _ = write!(text, "{space}The command failed {times}.");
             }
         }
     }
@@ -161,6 +162,11 @@ pub(super) fn grouped(count: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// `1 round`, `2 rounds`.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Three digits and a unit.

@@ -6,5 +6,6 @@ mod http2;
 mod peers;
 mod ports;
 mod rehearsal;
+mod report;
 mod usage;
 mod websocket;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::arguments::Plan;
 use super::class::Failure;
-use super::summary::{at_quantile, grouped, micros, time, verdict};
+use super::summary::{at_quantile, counted, grouped, micros, time, verdict};
 use super::tally::{Kind, Latencies, Tally};
 
 mod chart;
@@ -48,8 +48,7 @@ fn head(page: &mut String, plan: &Plan, tally: &Tally, interrupted: bool) {
         line => format!("<code>{}</code>", escaped(&line)),
     };
     let began = SystemTime::now().checked_sub(tally.began.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
-    let done = tally.rounds.len();
-    let rounds = if done == 1 { "round" } else { "rounds" };
+    let rounds = counted(tally.rounds.len(), "round");
     let (mood, verdict) = (if tally.all_well() { "good" } else { "bad" }, verdict(tally, interrupted));
     _ = write!(
         page,
@@ -58,7 +57,7 @@ fn head(page: &mut String, plan: &Plan, tally: &Tally, interrupted: bool) {
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>outlive rehearse {url}</title>\n<style>\n{STYLE}</style>\n<main>\n\
          <header>\n<h1>{verdict}</h1>\n<p class=\"{mood}\"></p>\n\
-         <p>{done} {rounds} of {command} against <code>{url}</code><br><small>{}</small></p>\n</header>\n",
+         <p>{rounds} of {command} against <code>{url}</code><br><small>{}</small></p>\n</header>\n",
         httpdate::fmt_http_date(began),
     );
 }
