@@ -67,6 +67,8 @@ enum RehearseError {
     Usage(#[from] UsageError),
     #[error(transparent)]
     Preflight(#[from] PreflightError),
+    #[error("interrupted before the first round: nothing was measured")]
+    Interrupted,
     #[error("{}: cannot be written: {error}", path.display())]
     Output { path: PathBuf, error: io::Error },
     #[error("the runtime cannot start: {0}")]
@@ -105,7 +107,11 @@ fn rehearse(arguments: Arguments) -> Result<bool, RehearseError> {
 async fn perform(run: &Rc<Run>) -> Result<bool, RehearseError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RehearseError::Runtime)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RehearseError::Runtime)?;
-    preflight::check(run).await?;
+    tokio::select! {
+        checked = preflight::check(run) => checked?,
+        _ = interrupt.recv() => return Err(RehearseError::Interrupted),
+        _ = terminate.recv() => return Err(RehearseError::Interrupted),
+    }
     let progress = Rc::new(Progress::new(&run.plan));
     run.tally.borrow_mut().start();
     let mut clients = start_clients(run);

@@ -135,7 +135,7 @@ fn a_stream_whose_connection_ended_is_lost() {
     let [lost, closed, reset] = classes.map(|class| failures.get(class).copied().unwrap_or_default());
     let all = lost + closed + reset;
     assert_eq!((all, failures.values().sum::<u64>()), (TIMES as u64, TIMES as u64), "{failures:?}");
-    assert!(lost >= 4, "the four connections that there were: {failures:?}");
+    assert!(lost > 0, "the first connection to end had been answered before: {failures:?}");
 }
 
 #[test]

@@ -120,6 +120,20 @@ fn ctrl_c_ends_it_with_the_summary_so_far() {
 }
 
 #[test]
+fn ctrl_c_before_the_first_round_ends_it_too() {
+    // A server that takes the first request and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let rehearsal = Rehearsal::of(listener.local_addr().unwrap()).with("--connections 1 --timeout 60s");
+    let mut child = rehearsal.start();
+    let progress = read(child.stderr.take().unwrap());
+    let (_connection, _) = listener.accept().unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let outcome = rehearsal.outcome(child, &progress);
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.progress.contains("interrupted before the first round"), "{}", outcome.progress);
+}
+
+#[test]
 fn the_summary_fits_80_columns() {
     let server = Server::good();
     let closing = server.clone();
