@@ -44,8 +44,8 @@ pub(super) fn page(plan: &Plan, tally: &Tally, interrupted: bool) -> String {
 fn head(page: &mut String, plan: &Plan, tally: &Tally, interrupted: bool) {
     let url = escaped(&plan.target.url);
     let command = match plan.command_line() {
-        line if line.is_empty() => "no command, just watching".to_owned(),
-        line => format!("<code>{}</code>", escaped(&line)),
+        line if line.is_empty() => "without a command".to_owned(),
+        line => format!("of <code>{}</code>", escaped(&line)),
     };
     let began = SystemTime::now().checked_sub(tally.began.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
     let rounds = counted(tally.rounds.len(), "round");
@@ -57,7 +57,7 @@ fn head(page: &mut String, plan: &Plan, tally: &Tally, interrupted: bool) {
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>outlive rehearse {url}</title>\n<style>\n{STYLE}</style>\n<main>\n\
          <header>\n<h1>{verdict}</h1>\n<p class=\"{mood}\"></p>\n\
-         <p>{rounds} of {command} against <code>{url}</code><br><small>{}</small></p>\n</header>\n",
+         <p>{rounds} {command} against <code>{url}</code><br><small>{}</small></p>\n</header>\n",
         httpdate::fmt_http_date(began),
     );
 }
