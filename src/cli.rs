@@ -127,7 +127,7 @@ fn serve(path: Option<&std::path::Path>, began: Instant) -> ExitCode {
     }
 }
 
-/// Loads the configuration; what is wrong with it is shown whole on a terminal, and in one line to the journal.
+/// Loads the configuration; what is wrong with it is shown whole, on a terminal or in the journal.
 fn load(path: Option<&std::path::Path>, target: Target) -> Result<Config, String> {
     match config::load(path) {
         Ok(config) => {
@@ -141,7 +141,8 @@ fn load(path: Option<&std::path::Path>, target: Target) -> Result<Config, String
                 print_config_error(&error);
                 return Err(error.headline());
             }
-            Err(error.to_string())
+            // The headline first: it is all that STATUS= has room for.
+            Err(format!("{}\n{error}", error.headline()))
         }
     }
 }

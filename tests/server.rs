@@ -72,7 +72,7 @@ struct Seen(Mutex<Vec<(String, Option<u16>, Outcome)>>);
 impl Observer for Seen {
     fn received(&self, _: &Exchange, _: &http::HeaderMap) {}
 
-    fn answering(&self, _: &Exchange, _: &mut http::response::Parts) {}
+    fn answering(&self, _: &Exchange, _: StatusCode, _: &mut http::HeaderMap) {}
 
     fn ended(&self, exchange: &Exchange, status: Option<StatusCode>, outcome: Outcome) {
         let mut seen = self.0.lock().unwrap();

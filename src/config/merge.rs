@@ -20,8 +20,8 @@ pub(super) struct Merged {
 }
 
 impl Merged {
-    /// Adds a later file, which wins key by key. Its routes come after the earlier ones; a route with the host and path
-    /// of one of an earlier file takes its place.
+    /// Adds a later file, which wins key by key. Its routes come after the earlier ones, less those that would answer
+    /// the same requests.
     pub(super) fn add(&mut self, later: Fragment) {
         win(&mut self.workers, later.workers);
         win(&mut self.max_connections, later.max_connections);
@@ -34,14 +34,9 @@ impl Merged {
         if later.routes.reset {
             self.routes.clear();
         }
-        let earlier = self.routes.len();
-        for route in later.routes.list {
-            // Twice in one file is a slip, and found out later.
-            match self.routes[..earlier].iter_mut().find(|other| answers_the_same(&other.value, &route.value)) {
-                Some(other) => *other = route,
-                None => self.routes.push(route),
-            }
-        }
+        let later = later.routes.list;
+        self.routes.retain(|earlier| !later.iter().any(|route| route.value.collides_with(&earlier.value)));
+        self.routes.extend(later);
     }
 }
 
@@ -76,8 +71,4 @@ fn win<T>(earlier: &mut Given<T>, later: Given<T>) {
     if later.is_some() {
         *earlier = later;
     }
-}
-
-fn answers_the_same(one: &Route, other: &Route) -> bool {
-    one.host == other.host && one.path == other.path
 }

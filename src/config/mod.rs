@@ -4,7 +4,7 @@
 //! `outlive.toml.d/*.toml`, in the order of their names. A later file wins key by key; its routes are added to the
 //! earlier ones, except that
 //!
-//! - a route with the `host` and `path` of one from an earlier file takes its place, and
+//! - a route takes the place of those in earlier files that have its `host` and `path` and a method in common, and
 //! - `route = []` drops those of all earlier files, as an empty assignment does in a systemd unit.
 //!
 //! Reading has three stages, and each has a type of its own: a *fragment* is what one file says, every value checked
@@ -16,6 +16,7 @@ mod fragment;
 mod load;
 mod merge;
 mod names;
+mod path;
 pub mod quantity;
 mod respond;
 mod route;

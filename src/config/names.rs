@@ -1,4 +1,4 @@
-//! Names that come from the network's world: addresses to bind, hosts, paths, methods, header fields.
+//! Names that come from the network's world: addresses to bind, hosts, methods, header fields.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -102,54 +102,6 @@ fn is_label(label: &str) -> bool {
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         && !label.starts_with('-')
         && !label.ends_with('-')
-}
-
-/// A route's path, in matchit's syntax.
-pub(super) fn path(value: &Value<'_>) -> Result<String, Wrong> {
-    let text = text(value)?;
-    if !text.starts_with('/') {
-        return Err(Wrong::new("must begin with `/`").cure(format!("write \"/{text}\"")));
-    }
-    if text.contains(['?', '#']) {
-        let cure = "leave it out: a route answers its path whatever the query is";
-        return Err(Wrong::new("must be a path, without query or fragment").cure(cure));
-    }
-    if let Some(strange) = text.chars().find(|c| !c.is_ascii_graphic()) {
-        let encoded: String = strange.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let wrong = Wrong::new(format!("has the character {strange:?}, which no request's path has"));
-        return Err(wrong.cure(format!("write it percent-encoded, as clients send it: `{encoded}`")));
-    }
-    match matchit::Router::new().insert(text, ()) {
-        Ok(()) => Ok(text.to_owned()),
-        Err(error) => Err(malformed(text, &error)),
-    }
-}
-
-fn malformed(text: &str, error: &matchit::InsertError) -> Wrong {
-    use matchit::InsertError;
-    match error {
-        InsertError::InvalidParamSegment => {
-            Wrong::new("has two parameters between two slashes").cure("keep one: \"/{name}/{other}\"")
-        }
-        InsertError::InvalidParam => Wrong::new("has a parameter without a name, or a brace without its other half")
-            .cure("write \"/{name}\" for a parameter, `{{` and `}}` for braces as such"),
-        InsertError::InvalidCatchAll => Wrong::new("has `{*name}` somewhere else than at its end")
-            .cure("only the last part can take all that follows: \"/static/{*file}\""),
-        other => Wrong::new(format!("is `{text}`, which cannot be routed: {other}")),
-    }
-}
-
-/// Whether a part of a path looks like a parameter in the spelling of other routers, and how it is spelled here.
-pub(super) fn foreign_parameter(path: &str) -> Option<(&str, String)> {
-    path.split('/').find_map(|part| {
-        let (name, star) = match (part.strip_prefix(':'), part.strip_prefix('*')) {
-            (Some(name), _) => (name, ""),
-            (_, Some(name)) => (name, "*"),
-            _ => return None,
-        };
-        let name = if name.is_empty() { "rest" } else { name };
-        Some((part, format!("{{{star}{name}}}")))
-    })
 }
 
 /// A method's name: case matters (RFC 9110, section 9.1).
@@ -275,12 +227,5 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(cure(host(&string(text))), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn parameters_of_other_routers_are_noticed() {
-        assert_eq!(foreign_parameter("/users/:id/x"), Some((":id", "{id}".to_owned())));
-        assert_eq!(foreign_parameter("/static/*"), Some(("*", "{*rest}".to_owned())));
-        assert_eq!(foreign_parameter("/users/{id}/a:b"), None);
     }
 }

@@ -8,7 +8,8 @@ use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
 use super::load::unreadable;
-use super::names::{absolute_path, foreign_parameter, host, method, path};
+use super::names::{absolute_path, host, method};
+use super::path::{foreign_parameter, path, takes_the_rest};
 use super::respond::{has_body, respond};
 use super::section::{Section, Value, Wrong};
 use super::settings::{Action, Route};
@@ -120,7 +121,7 @@ fn check_spelling(section: &mut Section<'_>, path: &Located<String>) {
 }
 
 fn check_tail(section: &mut Section<'_>, path: &Located<String>, files: &Place) {
-    if !path.value.ends_with('}') || !path.value.contains("/{*") {
+    if !takes_the_rest(&path.value) {
         let what = "the path of a `files` route must end in a parameter that takes the rest";
         let written = path.value.trim_end_matches('/');
         let error = Diagnostic::error(&path.place, what).cure(format!("write \"{written}/{{*file}}\""));

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::diagnostic::{Diagnostic, counted};
 use crate::server::limits::Limits;
@@ -100,11 +100,30 @@ pub struct Route {
     /// A path in matchit's syntax: `/hello`, `/users/{id}`, `/static/{*file}`.
     pub path: String,
     /// Methods it answers, `None`: those that its action knows (`respond`: any; `files`, `health`: GET and HEAD).
-    pub methods: Option<Vec<http::Method>>,
+    pub methods: Option<Vec<Method>>,
     /// Most bytes of a request's body; beyond it the answer is 413. Default: 1 MiB.
     pub max_body: u64,
     /// What it does.
     pub action: Action,
+}
+
+impl Route {
+    /// Whether there are requests that both would answer: same host and path, and a method in common.
+    pub(super) fn collides_with(&self, other: &Self) -> bool {
+        let named = [self, other].into_iter().filter_map(|route| route.methods.as_ref()).flatten();
+        self.host == other.host
+            && self.path == other.path
+            && named.chain(&[Method::GET, Method::HEAD]).any(|method| self.answers(method) && other.answers(method))
+    }
+
+    /// GET includes HEAD (RFC 9110, section 9.3.2).
+    fn answers(&self, method: &Method) -> bool {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        match &self.methods {
+            Some(methods) => methods.contains(method) || (*method == Method::HEAD && methods.contains(&Method::GET)),
+            None => reads || matches!(self.action, Action::Respond { .. }),
+        }
+    }
 }
 
 /// What a route does.

@@ -95,28 +95,34 @@ fn check_binds(listeners: &BTreeMap<String, Given<Address>>, findings: &mut Find
 /// Finds routes that answer the same requests, as the router would.
 fn check_paths(routes: &[Located<Route>], findings: &mut Findings) {
     let mut routers: BTreeMap<Option<&str>, matchit::Router<()>> = BTreeMap::new();
-    let mut inserted: Vec<&Located<Route>> = Vec::new();
+    let mut good: Vec<&Located<Route>> = Vec::new();
     for route in routes {
-        let router = routers.entry(route.value.host.as_deref()).or_default();
-        if router.insert(&*route.value.path, ()).is_ok() {
-            inserted.push(route);
-            continue;
+        let Route { host, path, .. } = &route.value;
+        let twin = good.iter().find(|other| other.value.collides_with(&route.value));
+        let shared = good.iter().any(|other| other.value.host == *host && other.value.path == *path);
+        if let Some(twin) = twin {
+            let cure = "give each its own `methods`, or keep one of them";
+            findings.errors.push(conflict(route, cure, Some(&twin.place)));
+        } else if !shared && routers.entry(host.as_deref()).or_default().insert(path, ()).is_err() {
+            let cure = "give their parameters the same names and each route its own `methods`, or keep one of them";
+            let other = good.iter().find(|other| other.value.host == *host && exclude(&other.value.path, path));
+            findings.errors.push(conflict(route, cure, other.map(|other| &other.place)));
+        } else {
+            good.push(route);
         }
-        let other = inserted.iter().find(|other| conflict(&other.value, &route.value));
-        findings.errors.push(conflicting(route, other.map(|other| &other.place)));
     }
 }
 
-fn conflict(one: &Route, other: &Route) -> bool {
+/// Whether no router takes both.
+fn exclude(one: &str, other: &str) -> bool {
     let mut router = matchit::Router::new();
-    one.host == other.host && router.insert(&*one.path, ()).is_ok() && router.insert(&*other.path, ()).is_err()
+    router.insert(one, ()).is_ok() && router.insert(other, ()).is_err()
 }
 
-fn conflicting(route: &Located<Route>, other: Option<&Place>) -> Diagnostic {
+fn conflict(route: &Located<Route>, cure: &str, other: Option<&Place>) -> Diagnostic {
     let Route { host, path, .. } = &route.value;
     let whose = host.as_ref().map_or(String::new(), |host| format!(" of `{host}`"));
-    let error = Diagnostic::error(&route.place, format!("two routes answer `{path}`{whose}"))
-        .cure("keep one of them: a path has one route, whatever the methods and the names of its parameters");
+    let error = Diagnostic::error(&route.place, format!("two routes answer `{path}`{whose}")).cure(cure);
     match other {
         Some(other) => error.related(other, "the other"),
         None => error,

@@ -10,8 +10,8 @@ use rustix::net::RecvFlags;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::answer::{Answer, Inbox, Reader};
+use super::census::Kept;
 use super::class::Failure;
-use super::tally::Kept;
 
 /// A connection of one client.
 #[derive(Debug)]

@@ -16,10 +16,11 @@ use http::{Method, Request};
 use tokio::task::AbortHandle;
 
 use super::answer::Answer;
+use super::census::Kept;
 use super::class::Failure;
 use super::client::{Pace, Run, USER_AGENT, judge};
 use super::connection::{Waiting, connect, waiting};
-use super::tally::{Kept, Kind};
+use super::tally::Kind;
 
 /// How long frames that have arrived may take to be worked through before the connection is used regardless.
 const LOOKS: u32 = 10;

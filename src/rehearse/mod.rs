@@ -3,13 +3,13 @@
 //! Clients that never retry use the server while a command restarts it, and whatever they lose is counted by class. One
 //! thread does it all, so that nothing needs a lock and measuring costs little:
 //!
-//! - [`arguments`] become a checked plan; [`limits`] makes room for it; [`preflight`] asks once.
-//! - [`busy`], [`fresh`], [`http2`] and [`websocket`] clients then run freely, each a task of its own, while [`rounds`]
-//!   runs the command and leads the [`idle`] and [`half`] clients through it.
-//! - HTTP/1.1 clients share [`client`], which opens, asks, judges and counts; under it [`connection`] speaks to the
-//!   socket and tells how it ended, and [`answer`] reads.
-//! - Everything ends up in the [`tally`] (and its [`timeline`]), from which [`progress`], [`summary`], [`json`] and
-//!   [`report`] are written. [`class`] defines the classes of failure for all of them.
+//! - `arguments` become a checked plan; `limits` makes room for it; `preflight` asks once.
+//! - `busy`, `fresh`, `http2` and `websocket` clients then run freely, each a task of its own, while `rounds`
+//!   runs the command and leads the `idle` and `half` clients through it.
+//! - HTTP/1.1 clients share `client`, which opens, asks, judges and counts; under it `connection` speaks to the
+//!   socket and tells how it ended, and `answer` reads.
+//! - Everything ends up in the `tally` (with its `timeline`, and the `census` of kept-alive connections), from which
+//!   `progress`, `summary`, `json` and `report` are written. `class` defines the classes of failure for all of them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -26,6 +26,7 @@ use tokio::time::MissedTickBehavior;
 mod answer;
 mod arguments;
 mod busy;
+mod census;
 mod class;
 mod client;
 mod connection;

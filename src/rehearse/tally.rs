@@ -1,11 +1,11 @@
 //! What was counted: answers, failures by class, latencies, the state of every round.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::census::{Census, Kept};
 use super::class::{Counts, Failure};
 use super::rounds::CommandRun;
 use super::timeline::Timeline;
@@ -99,56 +99,6 @@ impl Round {
     fn silence(&mut self, silence: Duration, ended: Duration) {
         if silence > self.gap {
             (self.gap, self.gap_ended) = (silence, ended);
-        }
-    }
-}
-
-/// A kept-alive connection's place in the count: open as long as this lives.
-#[derive(Debug)]
-pub(super) struct Kept {
-    census: Rc<Census>,
-    /// How many commands had started when it was opened, or when it last became a survivor.
-    epoch: usize,
-    survivor: bool,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.census.open.set(self.census.open.get() - 1);
-        if self.survivor && self.epoch == self.census.commands.get() {
-            self.census.survivors.set(self.census.survivors.get() - 1);
-        }
-    }
-}
-
-/// The kept-alive connections, counted.
-#[derive(Debug, Default)]
-struct Census {
-    open: Cell<usize>,
-    /// Those that were open when the last command started and have given an answer since it ended. One that is closed
-    /// after all is taken out again: a command may return before what it set off is over.
-    survivors: Cell<usize>,
-    /// Commands that have started.
-    commands: Cell<usize>,
-}
-
-impl Census {
-    fn keep(self: &Rc<Self>) -> Kept {
-        self.open.set(self.open.get() + 1);
-        Kept { census: Rc::clone(self), epoch: self.commands.get(), survivor: false }
-    }
-
-    fn command_starts(&self) {
-        self.commands.set(self.commands.get() + 1);
-        self.survivors.set(0);
-    }
-
-    /// An answer came, and no command runs.
-    fn answered(&self, kept: &mut Kept) {
-        if kept.epoch < self.commands.get() {
-            kept.epoch = self.commands.get();
-            kept.survivor = true;
-            self.survivors.set(self.survivors.get() + 1);
         }
     }
 }
@@ -283,7 +233,7 @@ impl Tally {
         self.command = LastCommand { start: Some(Instant::now()), end: None };
         self.census.command_starts();
         if let Some(round) = self.rounds.last_mut() {
-            round.kept = self.census.open.get();
+            round.kept = self.census.open();
         }
     }
 
@@ -302,7 +252,7 @@ impl Tally {
         if let Some(round) = self.rounds.last_mut() {
             round.silence(silence, now);
             round.ended = Some(now);
-            round.survived = self.census.survivors.get();
+            round.survived = self.census.survivors();
         }
     }
 

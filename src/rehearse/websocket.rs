@@ -10,10 +10,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::census::Kept;
 use super::class::Failure;
 use super::client::{Pace, Run};
 use super::connection::{Waiting, connect, waiting};
-use super::tally::{Kept, Kind};
+use super::tally::Kind;
 use super::target::Target;
 
 /// One WebSocket client, until the run is over.

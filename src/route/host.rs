@@ -32,6 +32,18 @@ pub(super) fn requested(head: &Parts) -> Result<Option<Cow<'_, str>>, BadHost> {
     }
 }
 
+/// The unreserved characters and sub-delims of RFC 3986, and its escapes: all that a reg-name may have.
+const IS_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!'
+            | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b'%');
+        byte += 1;
+    }
+    table
+};
+
 /// The host in `host`, `host:port`, `[address]` or `[address]:port` (RFC 3986, section 3.2.2).
 fn name(authority: &[u8]) -> Result<Cow<'_, str>, BadHost> {
     let (host, rest) = if authority.first() == Some(&b'[') {
@@ -43,13 +55,8 @@ fn name(authority: &[u8]) -> Result<Cow<'_, str>, BadHost> {
         }
         (host, rest)
     } else {
-        let end = authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len());
-        let (host, rest) = authority.split_at(end);
-        // The unreserved characters and sub-delims of RFC 3986, and its escapes: all that a reg-name may have.
-        if !host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(byte)) {
-            return Err(BadHost);
-        }
-        (host, rest)
+        let end = authority.iter().position(|byte| !IS_NAME[usize::from(*byte)]).unwrap_or(authority.len());
+        authority.split_at(end)
     };
     match rest {
         [] => {}

@@ -33,8 +33,8 @@ pub trait Observer: Send + Sync + 'static {
     /// Called with a request's fields before the application is.
     fn received(&self, exchange: &Exchange, headers: &http::HeaderMap);
 
-    /// Called with an answer's head before it is sent, when fields may still be added (`X-Request-Id`, say).
-    fn answering(&self, exchange: &Exchange, head: &mut http::response::Parts);
+    /// Called before an answer is sent, when fields may still be added (`X-Request-Id`, say).
+    fn answering(&self, exchange: &Exchange, status: http::StatusCode, headers: &mut http::HeaderMap);
 
     /// Called once an exchange has ended. `status` is `None` where no answer had begun.
     fn ended(&self, exchange: &Exchange, status: Option<http::StatusCode>, outcome: Outcome);

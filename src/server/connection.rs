@@ -44,7 +44,7 @@ pub(super) enum Wake {
 pub(super) async fn run<A: App>(worker: Rc<Worker<A>>, stream: Stream, registered: Registered) {
     let entry = &registered.entry;
     let mut io = Io::new(stream, Rc::clone(entry));
-    entry.expire_at(Some(Instant::now() + worker.local.limits.idle_timeout));
+    entry.expire_at(worker.local.after(worker.local.limits.idle_timeout));
     let mut patient = true;
     let wake = loop {
         let wake = park(&mut io, &worker.local, entry, patient).await;

@@ -157,8 +157,8 @@ async fn cut(server: &mut Server) -> BTreeMap<String, usize> {
         let at_stake = server.at_stake(LAST_WORDS).await;
         // A stuck worker can't name its requests, but they count.
         let unnamed = counted.saturating_sub(at_stake.len());
-        for exchange in at_stake {
-            let route = exchange.route().map_or_else(|| "(no route)".to_owned(), ToString::to_string);
+        for route in at_stake {
+            let route = route.map_or_else(|| "(no route)".to_owned(), |route| route.to_string());
             *routes.entry(route).or_default() += 1;
         }
         if unnamed > 0 {

@@ -12,8 +12,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use hyper::server::conn::http1::{self, Connection};
+use hyper::server::conn::http1::{self, Connection, Parts};
 use hyper_util::rt::TokioIo;
 
 use super::app::App;
@@ -23,9 +24,9 @@ use super::registry::{Entry, Phase};
 use super::service::{ConnectionService, Protocol};
 use super::worker::Worker;
 
-/// How long a connection keeps its HTTP machinery (a read buffer above all) after an answer: longer than a busy
-/// client's think time, shorter than it takes to open ten thousand idle connections.
-const PARK_AFTER: Duration = Duration::from_secs(1);
+/// How long at least a connection keeps its HTTP machinery (a read buffer above all) after an answer: longer than a
+/// busy client's think time, shorter than it takes to open ten thousand idle connections.
+const PARK_AFTER: Duration = Duration::from_millis(250);
 
 /// How long a client may take to finish a request's head while a drain closes: it holds up the next process.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -59,16 +60,13 @@ enum Standing {
 pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc<Entry>) {
     let local = &worker.local;
     let limits = &local.limits;
-    entry.expire_at(Some(Instant::now() + limits.head_timeout));
+    entry.expire_at(local.after(limits.head_timeout));
     loop {
         let app = worker.app.clone();
         let service = ConnectionService::new(app, Rc::clone(local), Rc::clone(entry), Protocol::Http1);
         let mut connection = Box::new(worker.http1.serve_connection(TokioIo::new(io), service));
         let left = drive(&mut connection, worker, entry).await;
-        let parts = connection.into_parts();
-        io = parts.io.into_inner();
-        // What hyper has read ahead comes before what it has not got to yet.
-        io.ahead = if io.ahead.is_empty() { parts.read_buf } else { join(&parts.read_buf, &io.ahead) };
+        io = take_back(connection.into_parts());
         match left {
             Left::Ended { lingering } => {
                 if lingering || !io.ahead.is_empty() {
@@ -88,9 +86,9 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
             }
             Left::Idle if io.ahead.is_empty() => {
                 let idle = limits.idle_timeout.saturating_sub(PARK_AFTER);
-                entry.expire_at(Some(Instant::now() + idle));
+                entry.expire_at(local.after(idle));
                 match park(&mut io, local, entry, true).await {
-                    Wake::Bytes => entry.expire_at(Some(Instant::now() + limits.head_timeout)),
+                    Wake::Bytes => entry.expire_at(local.after(limits.head_timeout)),
                     Wake::Gone => return,
                     Wake::Expired | Wake::Leave => return io.shutdown(),
                 }
@@ -98,10 +96,24 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
             // It was not as idle as it looked: hyper had read the beginning of a request together with the end of
             // the one before.
             Left::Idle => {
-                entry.expire_at(Some(Instant::now() + limits.head_timeout.saturating_sub(PARK_AFTER)));
+                entry.expire_at(local.after(limits.head_timeout.saturating_sub(PARK_AFTER)));
             }
         }
     }
+}
+
+/// The connection's whole state: its socket, and what hyper has read ahead.
+///
+/// That comes before what hyper has not got to yet. It is copied, because the little that is there, or nothing, would
+/// keep all of hyper's buffer allocated for as long as the connection lies idle.
+fn take_back<S>(parts: Parts<TokioIo<Io>, S>) -> Io {
+    let mut io = parts.io.into_inner();
+    io.ahead = match (parts.read_buf.is_empty(), io.ahead.is_empty()) {
+        (true, _) => io.ahead,
+        (false, true) => Bytes::copy_from_slice(&parts.read_buf),
+        (false, false) => join(&parts.read_buf, &io.ahead),
+    };
+    io
 }
 
 /// Drives hyper until the connection has ended or should be taken back. The entry's deadline is that of the head that
@@ -111,10 +123,11 @@ async fn drive<A: App>(
     worker: &Worker<A>,
     entry: &Entry,
 ) -> Left {
-    let limits = &worker.local.limits;
+    let local = &worker.local;
+    let limits = &local.limits;
     let mut standing = Standing::Head;
     let mut served = entry.requests.get();
-    let mut farewell = worker.local.phase() >= Phase::Closing;
+    let mut farewell = local.phase() >= Phase::Closing;
     poll_fn(|cx| {
         entry.remember(cx.waker());
         if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
@@ -126,7 +139,7 @@ async fn drive<A: App>(
             let waits = entry.write_blocked.get();
             if standing != (Standing::Busy { written }) || !waits {
                 standing = Standing::Busy { written };
-                entry.expire_at(waits.then(|| Instant::now() + limits.send_timeout));
+                entry.expire_at(if waits { local.after(limits.send_timeout) } else { None });
             } else if entry.deadline.get().is_none() && entry.has_expired() {
                 return Poll::Ready(Left::SendTimeout);
             }
@@ -140,11 +153,11 @@ async fn drive<A: App>(
             _ if requests != served => {
                 served = requests;
                 standing = Standing::Idle { read };
-                entry.expire_at(Some(Instant::now() + PARK_AFTER.min(limits.idle_timeout)));
+                entry.expire_at(local.after(PARK_AFTER.min(limits.idle_timeout)));
             }
             Standing::Idle { read: before } if read > before => {
                 standing = Standing::Head;
-                entry.expire_at(Some(Instant::now() + limits.head_timeout));
+                entry.expire_at(local.after(limits.head_timeout));
             }
             _ => {}
         }
@@ -152,10 +165,12 @@ async fn drive<A: App>(
             // hyper is about to find out that the rest of a body is unread, and to close.
             return Poll::Pending;
         }
-        if worker.local.phase() >= Phase::Closing && !farewell {
+        if local.phase() >= Phase::Closing && !farewell {
             return Poll::Ready(Left::Leave);
         }
         match standing {
+            // Many connections see one request and then lie for long. Parked at once, they never hold a read buffer.
+            Standing::Idle { .. } if served == 1 => Poll::Ready(Left::Idle),
             _ if !entry.has_expired() => Poll::Pending,
             Standing::Idle { .. } => Poll::Ready(Left::Idle),
             _ if farewell => Poll::Ready(Left::Leave),
@@ -171,8 +186,8 @@ async fn time_out<A: App>(io: &Io, worker: &Worker<A>, entry: &Entry) {
     linger(io, &worker.local, entry).await;
 }
 
-fn join(first: &[u8], second: &[u8]) -> bytes::Bytes {
-    let mut both = bytes::BytesMut::with_capacity(first.len() + second.len());
+fn join(first: &[u8], second: &[u8]) -> Bytes {
+    let mut both = BytesMut::with_capacity(first.len() + second.len());
     both.extend_from_slice(first);
     both.extend_from_slice(second);
     both.freeze()

@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioIo;
@@ -57,7 +57,7 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, io: Io, entry: &Rc<Ent
                     (0, None) => Some(limits.idle_timeout),
                     (_, None) => None,
                 };
-                entry.expire_at(patience.map(|patience| Instant::now() + patience));
+                entry.expire_at(patience.and_then(|patience| local.after(patience)));
             }
             if entry.has_expired() && (leaving || blocked.is_some()) {
                 return Poll::Ready(());

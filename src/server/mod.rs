@@ -1,8 +1,8 @@
 //! Serving: listeners in, answers out, and an end that loses nothing.
 //!
-//! A [`Server`] starts [workers](worker), each of which accepts [connections](connection) and drives hyper
-//! ([HTTP/1.1](http1), [HTTP/2](http2)); around every request stands a [service] that calls the [application](app) and
-//! keeps the books in the [registry]. [`drain`] leads it all to its end.
+//! A [`Server`] starts workers (`worker`), each of which accepts connections (`connection`) and drives hyper (`http1`,
+//! `http2`); around every request stands a service (`service`) that calls the [application](app) and keeps the books in
+//! the registry (`registry`). [`drain`] leads it all to its end.
 
 pub mod app;
 pub mod body;
@@ -28,11 +28,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use app::{App, Observer};
-use exchange::Exchange;
 use gauges::Gauges;
 use limits::Limits;
 use listener::Listener;
-use registry::{Local, Phase};
+use registry::{Local, Phase, Route};
 use worker::{Command, Crew, Lost};
 
 /// How a server is set up.
@@ -152,8 +151,8 @@ impl Server {
         self.tell(|| Command::Phase(phase));
     }
 
-    /// The requests that would be lost if the process ended now; a worker that doesn't answer in time is left out.
-    async fn at_stake(&self, patience: Duration) -> Vec<Arc<Exchange>> {
+    /// The routes of the requests that would be lost if the process ended now; a worker that doesn't answer in time is left out.
+    async fn at_stake(&self, patience: Duration) -> Vec<Route> {
         let deadline = tokio::time::Instant::now() + patience;
         let mut all = Vec::new();
         let answers: Vec<_> = self
@@ -166,8 +165,8 @@ impl Server {
             })
             .collect();
         for answer in answers {
-            if let Ok(Ok(mut exchanges)) = tokio::time::timeout_at(deadline, answer).await {
-                all.append(&mut exchanges);
+            if let Ok(Ok(mut routes)) = tokio::time::timeout_at(deadline, answer).await {
+                all.append(&mut routes);
             }
         }
         all

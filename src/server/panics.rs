@@ -2,11 +2,10 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::panic::{self, AssertUnwindSafe};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Once;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// What a panic said of itself.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -49,15 +48,12 @@ pub(crate) fn catch<T>(step: impl FnOnce() -> T) -> Result<T, Panic> {
     result.map_err(|payload| LAST.take().unwrap_or_else(|| Panic { message: words(&*payload), ..Panic::default() }))
 }
 
-/// Drives `future`, and catches its panic.
-pub(crate) async fn catch_all<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match catch(|| future.as_mut().poll(cx)) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+/// Polls `future`, and catches its panic; after that it must not be polled again.
+pub(crate) fn poll<F: Future + ?Sized>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<F::Output, Panic>> {
+    match catch(|| future.poll(cx)) {
+        Ok(polled) => polled.map(Ok),
         Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
+    }
 }
 
 fn words(payload: &(dyn Any + Send)) -> String {
@@ -70,16 +66,19 @@ fn words(payload: &(dyn Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
     use super::*;
 
     #[tokio::test]
     async fn a_panic_leaves_its_words_and_its_place() {
         install_hook();
-        let caught = catch_all(async {
+        let mut future = pin!(async {
             tokio::task::yield_now().await;
             assert_eq!(1, 2, "no {}", "luck");
-        })
-        .await;
+        });
+        let caught = poll_fn(|cx| poll(future.as_mut(), cx)).await;
         let panic = caught.map(|never: ()| never).expect_err("caught");
         assert!(panic.message.contains("no luck"), "{}", panic.message);
         assert!(panic.location.starts_with("src/server/panics.rs:"), "{}", panic.location);

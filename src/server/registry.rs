@@ -25,6 +25,9 @@ pub(crate) const SWEEP: Duration = Duration::from_millis(250);
 /// The same while a drain closes and the next process waits.
 pub(crate) const SWEEP_CLOSING: Duration = Duration::from_millis(20);
 
+/// The route that answers a request, once it is known.
+pub(crate) type Route = Option<Arc<str>>;
+
 /// How the process stands to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -48,8 +51,9 @@ pub(crate) struct Entry {
     waker: RefCell<Option<Waker>>,
     /// Requests that run on it: one at most on HTTP/1.
     running: RefCell<Vec<Arc<Exchange>>>,
-    /// HTTP/1: the request whose answer's last bytes wait for the client to take them.
-    flushing: RefCell<Option<Arc<Exchange>>>,
+    /// HTTP/1: the route of the request whose answer's last bytes wait for the client to take them. Not the exchange:
+    /// that holds on to hyper's read buffer, which would have to be allocated anew for the next request.
+    flushing: RefCell<Option<Route>>,
     /// Requests begun on it so far.
     pub(crate) requests: Cell<u64>,
     /// Bytes read from and written to the socket so far.
@@ -120,9 +124,9 @@ impl Entry {
         }
     }
 
-    /// The requests that would be lost if the connection were cut now.
-    fn at_stake(&self) -> Vec<Arc<Exchange>> {
-        let mut all = self.running.borrow().clone();
+    /// The routes of the requests that would be lost if the connection were cut now.
+    fn at_stake(&self) -> Vec<Route> {
+        let mut all: Vec<Route> = self.running.borrow().iter().map(|exchange| exchange.route().cloned()).collect();
         if self.write_blocked.get() && all.is_empty() {
             all.extend(self.flushing.borrow().clone());
         }
@@ -144,6 +148,7 @@ pub(crate) struct Local {
     pub(crate) occupied: Notify,
     phase: Cell<Phase>,
     entries: RefCell<Slab<Rc<Entry>>>,
+    swept: Cell<Instant>,
 }
 
 impl Local {
@@ -164,7 +169,14 @@ impl Local {
             occupied: Notify::new(),
             phase: Cell::new(Phase::Serving),
             entries: RefCell::new(Slab::new()),
+            swept: Cell::new(Instant::now()),
         }
+    }
+
+    /// The instant `time` from now, for a deadline: never early, and late by no more than the sweep is anyhow. Unlike
+    /// the clock it costs nothing to read.
+    pub(crate) fn after(&self, time: Duration) -> Option<Instant> {
+        self.swept.get().checked_add(SWEEP + time)
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -181,6 +193,7 @@ impl Local {
         let mut entries = self.entries.borrow_mut();
         let key = entries.insert(Rc::clone(&entry));
         if entries.len() == 1 {
+            self.swept.set(Instant::now());
             self.occupied.notify_one();
         }
         Registered { entry, key, local: Rc::clone(self) }
@@ -208,6 +221,7 @@ impl Local {
     /// Wakes every connection whose deadline has passed.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
+        self.swept.set(now);
         for (_, entry) in self.entries.borrow().iter() {
             if entry.deadline.get().is_some_and(|deadline| deadline <= now) {
                 entry.deadline.set(None);
@@ -217,8 +231,8 @@ impl Local {
         }
     }
 
-    /// The requests that would be lost if the process ended now.
-    pub(crate) fn at_stake(&self) -> Vec<Arc<Exchange>> {
+    /// The routes of the requests that would be lost if the process ended now.
+    pub(crate) fn at_stake(&self) -> Vec<Route> {
         self.entries.borrow().iter().flat_map(|(_, entry)| entry.at_stake()).collect()
     }
 }
@@ -285,7 +299,7 @@ impl Drop for InFlight {
         }
         if self.outcome == Outcome::Complete {
             gauges.answered.fetch_add(1, Ordering::Relaxed);
-            self.entry.flushing.replace(Some(Arc::clone(&self.exchange)));
+            self.entry.flushing.replace(Some(self.exchange.route().cloned()));
         } else if self.outcome == Outcome::Aborted && self.local.phase() == Phase::Cut {
             self.outcome = Outcome::Cut;
         }

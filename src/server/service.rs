@@ -1,8 +1,8 @@
 //! From a parsed request to its answer: the hyper service that stands around every application.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::app::{App, BoxError};
 use super::body::{Leftover, RequestBody};
@@ -68,52 +68,48 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
         if let Some(observer) = &self.local.observer {
             observer.received(&exchange, request.headers());
         }
-        let expects = request.headers().contains_key(EXPECT);
         let too_many = request.headers().len() > self.local.limits.head_fields;
 
         // HTTP/2 streams end by themselves: what isn't read of one is nothing to the next.
         let leftover = (self.protocol == Protocol::Http1 && !request.body().is_end_stream())
             .then(|| Arc::new(Mutex::new(None)) as Leftover);
+        let expects = leftover.is_some() && request.headers().contains_key(EXPECT);
         let request = request.map(|body| RequestBody::new(body, leftover.clone(), Arc::clone(&exchange)));
+        let mut request = Some((request, exchange));
 
         let app = self.app.clone();
         let local = Rc::clone(&self.local);
         let entry = Rc::clone(&self.entry);
         let protocol = self.protocol;
         Box::pin(async move {
-            let answered = if too_many {
-                drop(request);
-                Ok(Ok(refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)))
+            let response = if too_many {
+                drop(request.take());
+                refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
             } else {
-                let answer = panics::catch_all(async move { app.call(request, exchange).await });
-                match timeout(local.limits.request_timeout, answer).await {
-                    Ok(Ok(Ok(response))) => Ok(Ok(response.map(|body| Inner::App { body }))),
-                    Ok(Ok(Err(never))) => match never {},
-                    Ok(Err(panic)) => Ok(Err(panic)),
-                    Err(elapsed) => Err(elapsed),
+                // Takes by reference: the request is large, and every move of it into another future copies it.
+                let answer = pin!(async {
+                    match request.take() {
+                        Some((request, exchange)) => app.call(request, exchange).await,
+                        None => unreachable!("an async block begins once"),
+                    }
+                });
+                match within(local.limits.request_timeout, answer).await {
+                    Ok(response) => response,
+                    Err(no_answer) => no_answer.into_response(&flight.exchange),
                 }
-            };
-            let mut response = match answered {
-                Ok(Ok(response)) => response,
-                Ok(Err(panic)) => {
-                    report(&flight.exchange, panic);
-                    refuse(StatusCode::INTERNAL_SERVER_ERROR)
-                }
-                Err(_) if flight.exchange.body_complete() => refuse(StatusCode::SERVICE_UNAVAILABLE),
-                Err(_) => refuse(StatusCode::REQUEST_TIMEOUT),
             };
             let rest = leftover.as_ref().and_then(|leftover| leftover.lock().ok()?.take());
-            let close = match rest {
+            let (mut response, unread) = match rest {
                 // The client waits to be told to send its body, and nobody wants it.
-                Some(rest) if expects && !flight.exchange.body_touched() => Some(rest),
-                Some(rest) => discard(rest).await.err(),
-                None => None,
+                Some(_) if expects && !flight.exchange.body_touched() => (response, true),
+                Some(rest) => Box::pin(discard(rest, response)).await,
+                None => (response, false),
             };
-            let leaving = close.is_some() || local.phase() >= Phase::Closing;
+            let leaving = unread || local.phase() >= Phase::Closing;
             if leaving && protocol == Protocol::Http1 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            if close.is_some() {
+            if unread {
                 entry.misaligned.set(true);
             }
             Ok(answer(response, flight, leftover, &local))
@@ -121,28 +117,67 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
     }
 }
 
+/// Why an application has not answered.
+enum NoAnswer {
+    Panicked(panics::Panic),
+    TimedOut,
+}
+
+impl NoAnswer {
+    fn into_response<B>(self, exchange: &Exchange) -> Response<Inner<B>> {
+        match self {
+            Self::Panicked(panic) => {
+                report(exchange, panic);
+                refuse(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Self::TimedOut if exchange.body_complete() => refuse(StatusCode::SERVICE_UNAVAILABLE),
+            Self::TimedOut => refuse(StatusCode::REQUEST_TIMEOUT),
+        }
+    }
+}
+
+/// Waits for the application's answer, but no longer than `limit`. Most are there at the first poll, and cost no timer.
+async fn within<B, F>(limit: Duration, mut answer: Pin<&mut F>) -> Result<Response<Inner<B>>, NoAnswer>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    let mut timer = None; // boxed, as is everything else that most requests have no use for
+    poll_fn(|cx| {
+        match panics::poll(answer.as_mut(), cx) {
+            Poll::Ready(Ok(Ok(response))) => return Poll::Ready(Ok(response.map(|body| Inner::App { body }))),
+            Poll::Ready(Ok(Err(never))) => match never {},
+            Poll::Ready(Err(panic)) => return Poll::Ready(Err(NoAnswer::Panicked(panic))),
+            Poll::Pending => {}
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        timer.as_mut().poll(cx).map(|()| Err(NoAnswer::TimedOut))
+    })
+    .await
+}
+
 /// Lets the observer see the answer's head, and makes its body account for itself.
 fn answer<B: Body>(
-    response: Response<Inner<B>>,
+    mut response: Response<Inner<B>>,
     mut flight: InFlight,
     leftover: Option<Leftover>,
     local: &Local,
 ) -> Response<AnswerBody<B>> {
-    let (mut head, body) = response.into_parts();
+    let status = response.status();
     if let Some(observer) = &local.observer {
-        observer.answering(&flight.exchange, &mut head);
+        observer.answering(&flight.exchange, status, response.headers_mut());
     }
-    flight.status = Some(head.status);
-    let length = match &body {
+    flight.status = Some(status);
+    let length = match response.body() {
         Inner::App { body } => body.size_hint().exact(),
         Inner::Own { body } => body.size_hint().exact(),
     };
-    let length = length.or_else(|| head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok());
-    Response::from_parts(head, AnswerBody { inner: body, flight: Some(flight), leftover, length })
+    let length = length.or_else(|| response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok());
+    response.map(|inner| AnswerBody { inner, flight: Some(flight), leftover, length })
 }
 
-/// Reads the rest of a body and throws it away; gives it back if that takes too long.
-async fn discard(mut rest: Incoming) -> Result<(), Incoming> {
+/// Reads the rest of a body and throws it away; says whether something is left because that would take too long.
+/// Keeps the answer meanwhile, so that the future of all other requests needn't have room for it.
+async fn discard<B>(mut rest: Incoming, response: Response<B>) -> (Response<B>, bool) {
     let mut bytes = 0;
     let read = timeout(DISCARD_TIME, async {
         while let Some(frame) = rest.frame().await {
@@ -155,7 +190,7 @@ async fn discard(mut rest: Incoming) -> Result<(), Incoming> {
         true
     })
     .await;
-    if read == Ok(true) { Ok(()) } else { Err(rest) }
+    (response, read != Ok(true))
 }
 
 fn refuse<B>(status: StatusCode) -> Response<Inner<B>> {

@@ -15,11 +15,11 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::app::App;
-use super::exchange::{ConnectionInfo, Exchange, Peer};
+use super::exchange::{ConnectionInfo, Peer};
 use super::http2::LocalExecutor;
 use super::io::{Detached, Stream};
 use super::listener::{AcceptError, Listener, Listening};
-use super::registry::{Entry, Local, Phase, Registered, SWEEP, SWEEP_CLOSING};
+use super::registry::{Entry, Local, Phase, Registered, Route, SWEEP, SWEEP_CLOSING};
 use super::{connection, http1 as h1, http2 as h2};
 use crate::journal::{self, Event, Pace};
 
@@ -41,8 +41,8 @@ pub(crate) enum Command {
     Phase(Phase),
     /// Answer a heartbeat.
     Beat(u64),
-    /// Name the requests that would be lost if the process ended now.
-    AtStake(oneshot::Sender<Vec<Arc<Exchange>>>),
+    /// Name the routes of the requests that would be lost if the process ended now.
+    AtStake(oneshot::Sender<Vec<Route>>),
 }
 
 /// What one worker needs to know of all.

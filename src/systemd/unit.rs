@@ -91,11 +91,13 @@ struct Unit {
 impl Unit {
     /// Reads /proc/PID/cgroup, see cgroups(7): the innermost part that is a service names the unit.
     fn from_cgroup(text: &str) -> Option<Self> {
-        // Version 2 has one line, "0::PATH"; on a mixed hierarchy systemd's own is the one named "name=systemd".
-        let line = text
-            .lines()
-            .find(|line| line.contains(":name=systemd:"))
-            .or_else(|| text.lines().find(|line| line.starts_with("0::")))?;
+        // Version 2 has one line, "0::PATH"; on a mixed hierarchy systemd's own is the one named "name=systemd". In a
+        // container on a host with the latter, both are there, and only one of them says where in the container.
+        let of = |kind: &str| text.lines().find(|line| line.contains(kind)).and_then(Self::from_hierarchy);
+        of(":name=systemd:").or_else(|| of("0::"))
+    }
+
+    fn from_hierarchy(line: &str) -> Option<Self> {
         let parts: Vec<&str> = line.splitn(3, ':').nth(2)?.split('/').collect();
         let at = parts.iter().rposition(|part| part.ends_with(".service"))?;
         let manager = |part: &&str| part.starts_with("user@") && part.ends_with(".service");
@@ -134,6 +136,7 @@ mod tests {
             ("0::/system.slice/system-web.slice/web@1.service/inner\n", unit("web@1.service", false)),
             ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/o.service\n", unit("o.service", true)),
             ("1:name=systemd:/system.slice/outlive.service\n0::/\n", unit("outlive.service", false)),
+            ("1:name=systemd:/\n0::/system.slice/outlive.service\n", unit("outlive.service", false)),
             ("0::/user.slice/user-1000.slice/user@1000.service/init.scope\n", None),
             ("0::/user.slice/user-0.slice/session-1.scope\n", None),
             ("", None),

@@ -83,9 +83,30 @@ fn routes_of_drop_ins_are_added_and_take_the_place_of_the_same_ones() {
         ),
     ]);
     let paths: Vec<_> = config.routes.iter().map(|route| (route.host.as_deref(), route.path.as_str())).collect();
-    assert_eq!(paths, [(None, "/a"), (None, "/b"), (None, "/c"), (Some("x.example"), "/b")]);
-    assert_eq!([body(&config, 0), body(&config, 1)], [b"A", b"b"]);
+    assert_eq!(paths, [(None, "/b"), (None, "/c"), (None, "/a"), (Some("x.example"), "/b")]);
+    assert_eq!([body(&config, 0), body(&config, 2)], [b"b", b"A"]);
     assert_eq!(config.summary(), "4 routes on 0 listeners");
+}
+
+#[test]
+fn a_route_of_a_drop_in_leaves_those_with_other_methods() {
+    let route = |methods: &str, body: &str| {
+        format!("[[route]]\npath = '/x'\nmethods = {methods}\nrespond = {{ body = '{body}' }}\n")
+    };
+    let main = route("['GET']", "get") + &route("['POST']", "post") + &route("['PUT']", "put");
+    let drop_in = route("['HEAD', 'POST']", "new");
+    let config = accepted(&[("outlive.toml", &main), ("outlive.toml.d/x.toml", &drop_in)]);
+    assert_eq!(config.routes.len(), 2);
+    assert_eq!([body(&config, 0), body(&config, 1)], [b"put", b"new"]);
+}
+
+#[test]
+fn a_route_that_stands_twice_in_a_drop_in_is_a_slip() {
+    let shown = refused(&[
+        ("outlive.toml", "[[route]]\npath = '/a'\nrespond = {}"),
+        ("outlive.toml.d/x.toml", "[[route]]\npath = '/a'\nrespond = {}\n[[route]]\npath = '/a'\nrespond = {}"),
+    ]);
+    assert!(shown.starts_with("error: two routes answer `/a`\n --> /outlive.toml.d/x.toml:5:8\n"), "{shown}");
 }
 
 #[test]
@@ -130,7 +151,7 @@ error: two routes answer `/users/{name}`
 4 | path = '/users/{id}'
   |        ------------- the other
   |
-  = help: keep one of them: a path has one route, whatever the methods and the names of its parameters
+  = help: give their parameters the same names and each route its own `methods`, or keep one of them
 
 2 problems in /outlive.toml.d/x.toml";
     assert_eq!(shown, expected);

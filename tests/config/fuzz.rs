@@ -1,8 +1,10 @@
 //! Whatever stands in a file, reading it ends in settings or in errors that can be shown, never in a panic.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use outlive::config::{EMBEDDED_DEFAULT, from_str, load};
+use outlive::route::Router;
+use outlive::server::gauges::Gauges;
 use proptest::prelude::*;
 
 /// Texts to start from: the shipped file with everything on, and all the broken ones.
@@ -110,6 +112,9 @@ fn read(text: &str) -> Result<(), TestCaseError> {
     match from_str(text, "fuzz.toml") {
         Ok(config) => {
             let _ = config.summary();
+            // What is found valid can be served.
+            let router = Router::new(&config.routes, &Arc::new(Gauges::new(1, 1)));
+            prop_assert!(router.is_ok(), "{:?}", router.err());
             for warning in &config.warnings {
                 let _ = (warning.to_string(), warning.coloured(), warning.headline());
             }
@@ -144,11 +149,22 @@ proptest! {
     }
 
     #[test]
-    fn routes_with_any_paths(paths in prop::collection::vec(prop::collection::vec(0_usize..12, 0..12), 1..6)) {
-        const PARTS: [&str; 12] = ["/", "/", "a", "b", "{", "}", "{x}", "{*x}", "{{", "}}", "-", "%2F"];
-        let paths = paths.iter().map(|parts| parts.iter().map(|part| PARTS[*part]).collect::<String>());
-        let route = |path| format!("[[route]]\npath = '/{path}'\nrespond = {{}}\n");
-        read(&paths.map(route).collect::<String>())?;
+    fn routes_with_any_paths(
+        routes in prop::collection::vec((prop::collection::vec(0_usize..13, 0..6), 0_usize..5), 1..6),
+    ) {
+        const PARTS: [&str; 13] = ["/", "/", "a", "/b", "{", "}", "/{x}", "/{*x}", "{{", "}}", "-", "%2F", "/{y}"];
+        const DOES: [&str; 5] = [
+            "respond = {}",
+            "health = {}",
+            "methods = ['GET']\nrespond = {}",
+            "methods = ['POST', 'HEAD']\nrespond = {}",
+            "host = '*.a'\nfiles = '/usr'",
+        ];
+        let route = |(parts, does): &(Vec<usize>, usize)| {
+            let path: String = parts.iter().map(|part| PARTS[*part]).collect();
+            format!("[[route]]\npath = '/{}'\n{}\n", path.trim_start_matches('/'), DOES[*does])
+        };
+        read(&routes.iter().map(route).collect::<String>())?;
     }
 
     #[test]

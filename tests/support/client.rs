@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Why a request got no whole answer.
@@ -45,8 +46,7 @@ impl Answer {
 /// A connection over which one request after the other can be sent.
 pub struct Connection {
     sender: http1::SendRequest<Empty<Bytes>>,
-    /// The client's own address.
-    pub local: SocketAddr,
+    local: Option<SocketAddr>,
 }
 
 impl Connection {
@@ -58,9 +58,24 @@ impl Connection {
     pub async fn open(server: SocketAddr) -> Result<Self, Failure> {
         let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(server)).await??;
         let local = stream.local_addr()?;
+        Ok(Self { local: Some(local), ..Self::over(stream).await? })
+    }
+
+    /// Speaks HTTP over a stream.
+    ///
+    /// # Errors
+    ///
+    /// None known: hyper sends nothing yet.
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, Failure> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Self { sender, local })
+        Ok(Self { sender, local: None })
+    }
+
+    /// The client's own address, on TCP.
+    #[track_caller]
+    pub fn local(&self) -> SocketAddr {
+        self.local.unwrap()
     }
 
     /// Sends a request without a body and reads the whole answer.

@@ -2,8 +2,8 @@
 //!
 //! systemd-nspawn boots it on an overlay above a root file system that is made once (`tests/support/rootfs`). The
 //! overlay's upper layer is a tmpfs in a mount namespace of the container's own, and its processes are in a cgroup of
-//! their own and die with the thread that booted it: however a test ends, nothing of a container stays behind, and any
-//! number of them run side by side.
+//! their own and die with the thread that booted it: however a test ends, no process and no mount of a container stays
+//! behind, and any number of them run side by side.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -267,6 +267,18 @@ impl Container {
         });
     }
 
+    /// Waits until the service's `STATUS=` is as wanted, while the clients of this thread go on, and returns it.
+    pub async fn wait_for_status(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let status = self.start("systemctl show --property=StatusText --value outlive.service").finished().await;
+            if wanted(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "waited {SOON:?} in vain for the status {what:?}; last: {status:?}");
+        }
+    }
+
     /// The service's main process, as the container numbers it.
     #[track_caller]
     pub fn main_pid(&self) -> u32 {
@@ -373,15 +385,17 @@ impl Running {
         String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
     }
 
+    /// Waits for its end as [`Self::finish`] does, while the clients of this thread go on.
+    pub async fn finished(self) -> String {
+        tokio::task::spawn_blocking(|| self.finish())
+            .await
+            .unwrap_or_else(|lost| std::panic::resume_unwind(lost.into_panic()))
+    }
+
     /// Waits for its end, whatever that is.
     #[track_caller]
     pub fn output(self) -> Output {
         self.child.wait_with_output().unwrap()
-    }
-
-    /// Whether it still runs.
-    pub fn runs(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
     }
 }
 

@@ -4,7 +4,6 @@
 //! It cannot replace the real one, whose answers are its own (see `tests/system`), but any number of services run on it
 //! at a time, and each notification can be looked at, descriptors included.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};
 use std::mem::MaybeUninit;
@@ -12,7 +11,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -40,14 +39,14 @@ exec "$0" "$@"
 pub struct FakeSystemd {
     folder: TempDir,
     sockets: Vec<(String, OwnedFd)>,
-    addresses: BTreeMap<String, SocketAddr>,
+    addresses: Vec<SocketAddr>,
 }
 
 impl FakeSystemd {
     /// Without sockets.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("outlive-test-").tempdir().unwrap();
-        Self { folder, sockets: Vec::new(), addresses: BTreeMap::new() }
+        Self { folder, sockets: Vec::new(), addresses: Vec::new() }
     }
 
     /// With one TCP socket named `http`.
@@ -61,7 +60,7 @@ impl FakeSystemd {
         let listener = TcpListener::bind(address).unwrap();
         // The standard library asks for a backlog of 128 only.
         rustix::net::listen(&listener, i32::from(u16::MAX)).unwrap();
-        self.addresses.insert(name.to_owned(), listener.local_addr().unwrap());
+        self.addresses.push(listener.local_addr().unwrap());
         self.descriptor(name, listener.into())
     }
 
@@ -85,16 +84,15 @@ impl FakeSystemd {
         self
     }
 
-    /// Where a TCP socket listens.
-    #[track_caller]
-    pub fn address(&self, name: &str) -> SocketAddr {
-        self.addresses[name]
+    /// Where the TCP sockets listen, in their order.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.addresses.iter().copied()
     }
 
-    /// Where the TCP socket named `http` listens.
+    /// Where the first TCP socket listens.
     #[track_caller]
     pub fn http(&self) -> SocketAddr {
-        self.address("http")
+        self.addresses[0]
     }
 
     /// A path in a folder that is removed in the end.
@@ -106,7 +104,7 @@ impl FakeSystemd {
     #[track_caller]
     pub fn service(&self, config: &str) -> Launch<'_> {
         fs::write(self.path("outlive.toml"), config).unwrap();
-        Launch { systemd: self, environment: Vec::new(), notify: Notify::Path, program: Path::new(OUTLIVE).into() }
+        Launch { systemd: self, environment: Vec::new(), notify: Notify::Path }
     }
 
     /// Starts a service with a configuration and waits until it is ready.
@@ -130,7 +128,6 @@ pub struct Launch<'systemd> {
     systemd: &'systemd FakeSystemd,
     environment: Vec<(String, String)>,
     notify: Notify,
-    program: PathBuf,
 }
 
 impl Launch<'_> {
@@ -157,12 +154,6 @@ impl Launch<'_> {
         self
     }
 
-    /// Runs another program than the one under test.
-    pub fn program(mut self, program: &Path) -> Self {
-        program.clone_into(&mut self.program);
-        self
-    }
-
     /// Starts it and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Service {
@@ -177,7 +168,7 @@ impl Launch<'_> {
         let folder = tempfile::Builder::new().prefix("service-").tempdir_in(self.systemd.folder.path()).unwrap();
         let (socket, address) = notify_socket(&folder, self.notify);
         let mut command = Command::new("sh");
-        command.args(["-euc", BECOME_SERVICE]).arg(&self.program);
+        command.args(["-euc", BECOME_SERVICE]).arg(OUTLIVE);
         command.args(["serve", "--config"]).arg(self.systemd.path("outlive.toml"));
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("RUST_BACKTRACE", "1");
         command.env("NOTIFY_SOCKET", address).env("RUNTIME_DIRECTORY", self.systemd.path("run"));

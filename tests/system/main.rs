@@ -1,7 +1,102 @@
-//! The service under a real systemd: every test runs with 252 and with 257.
+//! The service under a real systemd: every test runs with 252 and with 257, each in a container of its own.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod crash_loop;
+mod drain;
+mod hardening;
+mod hostile;
+mod journal;
 mod rehearse;
+mod restart;
 mod start;
+mod status;
+mod watchdog;
+mod window;
+
+use support::client::{Connection, Failure};
+use support::container::{Container, SERVICE, Suite};
+
+/// The routes that the tests ask for.
+const CONFIG: &str = r#"
+[log]
+access = "all"
+
+[[route]]
+path = "/live"
+welcome = {}
+
+[[route]]
+path = "/hello"
+respond = { body = "hello\n" }
+
+[[route]]
+path = "/slow"
+respond = { body = "slow, but whole\n", delay = "3s" }
+
+[[route]]
+path = "/never"
+respond = { body = "never\n", delay = "1h" }
+
+[[route]]
+path = "/broken"
+respond = { status = 500, body = "broken\n" }
+
+[[route]]
+path = "/files/{*file}"
+files = "/srv/www"
+"#;
+
+/// What /slow answers.
+const SLOW: &str = "slow, but whole\n";
+
+/// Boots a container with the service in it: its socket listens, and it is started by the first connection.
+fn host(suite: Suite) -> Container {
+    with_outlive(Container::boot(suite), CONFIG)
+}
+
+fn with_outlive(container: Container, config: &str) -> Container {
+    container.write("/srv/www/index.html", "<!doctype html><title>A page</title>\n");
+    container.install_outlive();
+    container.configure(config);
+    container
+}
+
+/// What the service says of itself at one moment.
+struct Live {
+    pid: u32,
+    generation: u64,
+    /// Requests that run, but for the one that asked.
+    requests: u64,
+}
+
+impl Live {
+    async fn ask(connection: &mut Connection) -> Result<Self, Failure> {
+        let now = connection.get("/live?live").await?.json();
+        let number = |name: &str| now[name].as_u64().ok_or_else(|| format!("no {name} in {now}"));
+        Ok(Self {
+            pid: u32::try_from(number("pid")?)?,
+            generation: number("generation")?,
+            requests: number("requests")?.saturating_sub(1),
+        })
+    }
+
+    /// Asks over a connection of its own.
+    async fn fresh() -> Result<Self, Failure> {
+        Self::ask(&mut Connection::open(SERVICE).await?).await
+    }
+}
+
+/// Waits until so many requests run, and returns what the service says then.
+async fn running(requests: u64) -> Live {
+    let mut connection = Connection::open(SERVICE).await.unwrap();
+    let began = std::time::Instant::now();
+    loop {
+        let live = Live::ask(&mut connection).await.unwrap();
+        if live.requests >= requests {
+            return live;
+        }
+        assert!(began.elapsed() < support::wait::SOON, "{} requests run, not {requests}", live.requests);
+    }
+}
