@@ -5,24 +5,24 @@
 //! at a time, and each notification can be looked at, descriptors included.
 
 use std::fs;
-use std::io::{self, BufRead as _, BufReader};
-use std::mem::MaybeUninit;
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown};
+use rustix::net::Shutdown;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use super::OUTLIVE;
+use super::notification::{Log, Notification, receive};
 use super::wait::SOON;
 
 /// The first descriptor that systemd passes: SD_LISTEN_FDS_START of sd_listen_fds(3).
@@ -217,62 +217,6 @@ fn notify_socket(folder: &TempDir, kind: Notify) -> (UnixDatagram, String) {
     (socket, text)
 }
 
-/// Lines or messages as they arrive, and waiting for them.
-struct Log<T> {
-    arrived: Mutex<Vec<T>>,
-    more: Condvar,
-}
-
-impl<T> Default for Log<T> {
-    fn default() -> Self {
-        Self { arrived: Mutex::new(Vec::new()), more: Condvar::new() }
-    }
-}
-
-impl<T> Log<T> {
-    fn push(&self, item: T) {
-        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).push(item);
-        self.more.notify_all();
-    }
-
-    /// Looks at everything that has arrived, each time that more has, until there is something to see.
-    fn wait<R>(&self, limit: Duration, mut look: impl FnMut(&[T]) -> Option<R>) -> Option<R> {
-        let deadline = Instant::now() + limit;
-        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(seen) = look(&arrived) {
-                return Some(seen);
-            }
-            let left = deadline.checked_duration_since(Instant::now())?;
-            arrived = self.more.wait_timeout(arrived, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn read<R>(&self, read: impl FnOnce(&[T]) -> R) -> R {
-        read(&self.arrived.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// One message of sd_notify(3).
-#[derive(Debug)]
-pub struct Notification {
-    /// Its lines.
-    pub lines: Vec<String>,
-    /// The process that sent it.
-    pub sender: Option<Pid>,
-    /// The descriptors that came with it.
-    pub descriptors: Vec<OwnedFd>,
-    /// When it was read.
-    pub at: Instant,
-}
-
-impl Notification {
-    /// What follows `NAME=` in its line of that name.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-    }
-}
-
 /// A service that runs, or ran. Dropping it kills it.
 pub struct Service {
     child: Child,
@@ -382,28 +326,4 @@ impl Drop for Service {
             eprintln!("The service at the end of a failed test. {}", self.story());
         }
     }
-}
-
-/// Receives one message; `None` at the end.
-fn receive(socket: &UnixDatagram) -> io::Result<Option<Notification>> {
-    let mut bytes = [0; 8192];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253), ScmCredentials(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut buffers = [io::IoSliceMut::new(&mut bytes)];
-    let message = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(socket.as_fd(), &mut buffers, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-    })?;
-    if message.bytes == 0 {
-        return Ok(None);
-    }
-    let (mut sender, mut descriptors) = (None, Vec::new());
-    for item in ancillary.drain() {
-        match item {
-            RecvAncillaryMessage::ScmRights(rights) => descriptors.extend(rights),
-            RecvAncillaryMessage::ScmCredentials(credentials) => sender = Some(credentials.pid),
-            _ => {}
-        }
-    }
-    let text = String::from_utf8_lossy(&bytes[..message.bytes]);
-    Ok(Some(Notification { lines: text.lines().map(str::to_owned).collect(), sender, descriptors, at: Instant::now() }))
 }

@@ -8,11 +8,14 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod cgroup;
 pub mod client;
 pub mod container;
 pub mod fake_systemd;
 pub mod hostile;
 pub mod journal;
+pub mod notification;
+pub mod running;
 pub mod unit;
 pub mod wait;
 

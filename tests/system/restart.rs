@@ -95,7 +95,7 @@ fn with_settling_hardly_anyone_waits(suite: Suite) {
 type Slow = tokio::task::JoinHandle<Result<crate::support::client::Answer, crate::support::client::Failure>>;
 
 /// Returns the old process, the request that it is busy with, and the restart.
-async fn restart_while_a_request_runs(host: &Container) -> (u32, Slow, crate::support::container::Running) {
+async fn restart_while_a_request_runs(host: &Container) -> (u32, Slow, crate::support::running::Running) {
     let old = Live::ask(&mut Connection::open(SERVICE).await.unwrap()).await.unwrap().pid;
     let slow = tokio::spawn(get(SERVICE, "/slow"));
     running(1).await;
