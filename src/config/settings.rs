@@ -58,6 +58,16 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// As it is written in the configuration.
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// `[drain]`.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {

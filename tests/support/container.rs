@@ -349,10 +349,18 @@ impl Drop for Container {
 /// The command that boots a container and ends when it does.
 fn nspawn(name: &str, folder: &Path, lower: &Path, cgroups: &[PathBuf], host_has_systemd: bool) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]);
+    // Should the test be killed, nspawn is told, and kills the container. Killed itself, it would leave it running.
+    command.args(["--pdeathsig", "TERM", "--"]);
     command.args(["unshare", "--mount", "--propagation", "private", "--"]);
     command.args(["sh", "-euc", BOOT, "sh"]).arg(folder).arg(lower).args(cgroups).arg("--");
-    command.args(["--quiet", "--boot", "--private-network", "--register=no", "--notify-ready=yes"]);
+    command.args([
+        "--quiet",
+        "--boot",
+        "--private-network",
+        "--register=no",
+        "--notify-ready=yes",
+        "--kill-signal=SIGKILL",
+    ]);
     command.args(["--link-journal=no", "--resolv-conf=off", "--timezone=off", "--rlimit=NOFILE=524288"]);
     command.arg(format!("--machine={name}"));
     if !host_has_systemd {

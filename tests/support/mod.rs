@@ -8,14 +8,18 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod arrivals;
 pub mod cgroup;
 pub mod client;
 pub mod container;
+pub mod datagram;
+pub mod fake_journald;
 pub mod fake_systemd;
+pub mod held;
 pub mod hostile;
 pub mod journal;
-pub mod notification;
 pub mod running;
+pub mod service;
 pub mod unit;
 pub mod wait;
 

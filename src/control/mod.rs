@@ -1,5 +1,7 @@
 //! The main thread: starts the service, tells systemd how it is, hears signals, and leads the drain.
 
+mod listen;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,17 +12,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::config::settings::{Address, Config};
+use crate::config::settings::Config;
 use crate::journal::{self, DrainSummary, Event, Pace, count, human};
 use crate::route::access_log::AccessLog;
 use crate::route::{RouteError, Router};
 use crate::server::drain::{self, Plan, Window};
 use crate::server::gauges::Gauges;
-use crate::server::listener::Listener;
 use crate::server::{Options, Pulse, Server, ServerError};
 use crate::systemd::activation::Passed;
 use crate::systemd::notify::{Notification, Notifier};
 use crate::systemd::{unit, watchdog};
+
+pub use listen::ListenError;
 
 /// How often `STATUS=` may change.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -34,21 +37,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// The service couldn't start, or couldn't go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// A listener couldn't be bound.
-    #[error("cannot listen on {address} ([listen.{name}] bind): {error}; {}", cure_of(.error))]
-    Bind {
-        /// The listener's name.
-        name: String,
-        /// Where it should have been.
-        address: String,
-        /// The system's words.
-        error: std::io::Error,
-    },
-    /// There is nothing to listen on.
-    #[error(
-        "there is nothing to listen on: systemd has passed no socket, and no [listen.NAME] section says bind = \"…\""
-    )]
-    NoListener,
+    /// A listener is missing.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The routes can't be served.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -60,27 +51,13 @@ pub enum ControlError {
     Server(#[from] ServerError),
 }
 
-fn cure_of(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "another process listens there (ss -ltnp shows which): stop it, or choose another port"
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            "let systemd open the port: ListenStream= in outlive.socket needs no privilege here"
-        }
-        std::io::ErrorKind::AddrNotAvailable => {
-            "this host doesn't have that address: ip address shows those that it has"
-        }
-        _ => "choose another address, or let systemd open the port with ListenStream= in outlive.socket",
-    }
-}
-
 impl ControlError {
     /// The errno(3) behind it, for systemd's `ERRNO=`.
     #[must_use]
     pub fn errno(&self) -> u32 {
         let code = match self {
-            Self::Bind { error, .. } | Self::System(error) => error.raw_os_error(),
+            Self::Listen(error) => error.errno(),
+            Self::System(error) => error.raw_os_error(),
             Self::Server(ServerError::Thread { error, .. }) => error.raw_os_error(),
             _ => None,
         };
@@ -156,7 +133,7 @@ pub async fn run(
     let workers = config.workers.unwrap_or_else(cores);
     let gauges = Arc::new(Gauges::new(next_generation(), workers.get()));
     let router = Router::new(&config.routes, &gauges)?;
-    let listeners = listen(&config, passed)?;
+    let listeners = listen::listen(&config, passed)?;
     let descriptors = raise_descriptor_limit();
     let max_connections = config.max_connections.map_or_else(|| connections_within(descriptors), NonZeroUsize::get);
     let addresses: Vec<_> =
@@ -377,29 +354,6 @@ impl WindowKeeper {
             }
         });
     }
-}
-
-/// The listeners: those that systemd has passed, and those that the configuration binds because systemd has not.
-fn listen(config: &Config, passed: Vec<Passed>) -> Result<Vec<Listener>, ControlError> {
-    let mut listeners = passed.into_iter().map(Listener::passed).collect::<Result<Vec<_>, _>>()?;
-    for (name, listen) in &config.listeners {
-        let Some(address) = listen.bind.as_ref().filter(|_| listeners.iter().all(|one| *one.name != **name)) else {
-            continue;
-        };
-        let bound = match address {
-            Address::Tcp(address) => Listener::tcp(name, *address),
-            Address::Unix(path) => Listener::unix(name, path),
-        };
-        listeners.push(bound.and_then(Listener::with_full_backlog).map_err(|error| ControlError::Bind {
-            name: name.clone(),
-            address: match address {
-                Address::Tcp(address) => address.to_string(),
-                Address::Unix(path) => format!("unix:{}", path.display()),
-            },
-            error,
-        })?);
-    }
-    if listeners.is_empty() { Err(ControlError::NoListener) } else { Ok(listeners) }
 }
 
 fn cores() -> NonZeroUsize {
