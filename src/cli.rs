@@ -10,6 +10,7 @@ use crate::config::settings::Config;
 use crate::config::{self, ConfigError};
 use crate::control::{self, EINVAL};
 use crate::journal::{self, Event, Target};
+use crate::rehearse;
 use crate::systemd::activation;
 use crate::systemd::notify::{Notification, Notifier};
 
@@ -60,6 +61,7 @@ enum Command {
     Serve,
     /// Say whether the configuration can be served, and what is wrong with it
     Check,
+    Rehearse(Box<rehearse::Arguments>),
 }
 
 /// Runs the program.
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(arguments.config.as_deref(), began),
         Command::Check => check(arguments.config.as_deref()),
+        Command::Rehearse(arguments) => rehearse::run(*arguments),
     }
 }
 
