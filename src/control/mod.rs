@@ -1,32 +1,39 @@
 //! The main thread: starts the service, tells systemd how it is, hears signals, and leads the drain.
 
+mod heartbeat;
 mod listen;
+mod signals;
+mod status;
+mod window;
 
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
+
+use heartbeat::feed_watchdog;
+use signals::{Heard, Signals};
+use status::{Stage, StatusLine};
+use window::WindowKeeper;
 
 use crate::config::settings::Config;
-use crate::journal::{self, DrainSummary, Event, Pace, count, human};
+use crate::journal::{self, DrainSummary, Event, count};
 use crate::route::access_log::AccessLog;
 use crate::route::{RouteError, Router};
-use crate::server::drain::{self, Plan, Window};
+use crate::server::drain::{self, Plan};
 use crate::server::gauges::Gauges;
-use crate::server::{Options, Pulse, Server, ServerError};
+use crate::server::last_exit::LastExit;
+use crate::server::{Options, Server, ServerError};
 use crate::systemd::activation::Passed;
 use crate::systemd::notify::{Notification, Notifier};
-use crate::systemd::{unit, watchdog};
+use crate::systemd::watchdog;
 
 pub use listen::ListenError;
-
-/// How often `STATUS=` may change.
-const STATUS_EVERY: Duration = Duration::from_secs(1);
 
 /// Descriptors that aren't connections: listeners, epoll, the journal, and files that are being served.
 const DESCRIPTORS_RESERVED: usize = 64;
@@ -75,48 +82,6 @@ pub struct Ended {
     pub drain: DrainSummary,
 }
 
-/// The signals that the service heeds.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-    usr1: Signal,
-    usr2: Signal,
-}
-
-enum Heard {
-    /// SIGTERM, SIGINT: end.
-    End(&'static str),
-    /// SIGUSR2: end at once.
-    Hammer(&'static str),
-    /// SIGUSR1: say how things are.
-    Snapshot,
-    /// SIGHUP: reload.
-    Reload,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
-            usr1: signal(SignalKind::user_defined1())?,
-            usr2: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    async fn next(&mut self) -> Heard {
-        tokio::select! {
-            _ = self.term.recv() => Heard::End("SIGTERM"), // systemctl stop, systemctl restart
-            _ = self.int.recv() => Heard::End("SIGINT"),   // ctrl-C
-            _ = self.usr2.recv() => Heard::Hammer("SIGUSR2"), // an impatient operator
-            _ = self.usr1.recv() => Heard::Snapshot,       // a curious one
-            _ = self.hup.recv() => Heard::Reload,          // systemctl reload
-        }
-    }
-}
-
 /// Runs the service from its validated configuration to its end. `began` is when the process did.
 ///
 /// # Errors
@@ -132,33 +97,21 @@ pub async fn run(
     let mut signals = Signals::new()?;
     let workers = config.workers.unwrap_or_else(cores);
     let gauges = Arc::new(Gauges::new(next_generation(), workers.get()));
-    let router = Router::new(&config.routes, &gauges)?;
-    let listeners = listen::listen(&config, passed)?;
-    let descriptors = raise_descriptor_limit();
-    let max_connections = config.max_connections.map_or_else(|| connections_within(descriptors), NonZeroUsize::get);
-    let addresses: Vec<_> =
-        listeners.iter().map(|listener| format!("{} ({})", listener.address, listener.name)).collect();
-    let options = Options {
-        workers,
-        max_connections,
-        limits: config.limits.clone(),
-        gauges: Arc::clone(&gauges),
-        observer: Some(AccessLog::new(config.log.clone())),
-    };
-    let mut server = Server::start(router, listeners, options).await?;
+    let (mut server, listeners) = start(&config, workers, &gauges, passed).await?;
 
     let serving = count(config.routes.len(), "route");
     let (stage, watched) = watch::channel(Stage::Serving(serving.clone()));
-    notifier.send(Notification::Ready(status(&gauges, &watched.borrow())));
+    let sent = watched.borrow().describe(&gauges);
+    notifier.send(Notification::Ready(sent.clone()));
     journal::log(Event::Ready {
         generation: gauges.generation(),
-        listeners: addresses.join(", "),
+        listeners,
         serving,
         workers: workers.get(),
-        configuration: describe_sources(&config.sources),
+        configuration: config.origin(),
         took: began.elapsed(),
     });
-    let status_line = StatusLine { notifier: notifier.clone(), gauges: Arc::clone(&gauges), stage: watched };
+    let status_line = StatusLine { notifier: notifier.clone(), gauges: Arc::clone(&gauges), stage: watched, sent };
     tokio::spawn(status_line.keep());
     if let Some(every) = watchdog::interval() {
         tokio::spawn(feed_watchdog(server.pulse(), notifier.clone(), every));
@@ -166,41 +119,78 @@ pub async fn run(
     let window = WindowKeeper::new(config.drain.window, notifier.enabled());
     window.refresh();
 
-    let (cause, hammered) = serve_until_told(&mut server, &mut signals, &gauges, &stage).await?;
-    // Before anything else: systemd should know at once.
-    let limit = *window.receiver.borrow();
-    let _ = stage.send(Stage::Draining { began: Instant::now(), window: window.receiver.clone() });
-    notifier.send(Notification::Stopping(draining_status(&gauges, Duration::ZERO, limit)));
+    let told = serve_until_told(&mut server, &mut signals, &gauges, &stage).await?;
+    // Before systemd is told: whoever hears of the end from it may ask for the service's health.
+    gauges.set_draining();
+    let _ = stage.send(Stage::Draining { began: Instant::now(), window: window.watch() });
+    notifier.send(Notification::Stopping(stage.borrow().describe(&gauges)));
     window.refresh();
+    // Held until the process ends: the last words are bounded as well.
+    let last_exit = LastExit::start();
     let (hammer, fallen) = mpsc::unbounded_channel();
-    if hammered {
-        let _ = hammer.send(cause);
+    if told.at_once {
+        let _ = hammer.send(told.cause);
     }
-    tokio::spawn(hear_while_draining(signals, hammer, Arc::clone(&gauges), stage.subscribe()));
-    let plan = Plan { cause, window: window.receiver.clone(), settle: config.drain.settle, hammer: fallen };
+    let plan = Plan {
+        cause: told.cause,
+        window: window.watch(),
+        settle: config.drain.settle,
+        hammer: fallen,
+        last_exit: Some(last_exit.clone()),
+    };
+    tokio::spawn(hear_while_draining(signals, hammer, gauges, stage.subscribe()));
     let drain = drain::drain(&mut server, plan).await;
     journal::log(Event::DrainEnded(drain.clone()));
-    notifier.send(Notification::Status(ended_status(&drain)));
+    notifier.send(Notification::Status(status::ended(&drain)));
     notifier.flush(LAST_WORDS);
     journal::flush(LAST_WORDS);
     Ok(Ended { drain })
 }
 
-/// Serves until a signal asks for the end; says which, and whether it is to be cut short from the beginning.
+/// Starts the server; says where it listens.
+async fn start(
+    config: &Config,
+    workers: NonZeroUsize,
+    gauges: &Arc<Gauges>,
+    passed: Vec<Passed>,
+) -> Result<(Server, String), ControlError> {
+    let router = Router::new(&config.routes, gauges)?;
+    let listeners = listen::listen(config, passed)?;
+    let addresses: Vec<_> =
+        listeners.iter().map(|listener| format!("{} ({})", listener.address, listener.name)).collect();
+    let descriptors = raise_descriptor_limit();
+    let options = Options {
+        workers,
+        max_connections: config.max_connections.map_or_else(|| connections_within(descriptors), NonZeroUsize::get),
+        limits: config.limits.clone(),
+        gauges: Arc::clone(gauges),
+        observer: Some(AccessLog::new(config.log.clone())),
+    };
+    Ok((Server::start(router, listeners, options).await?, addresses.join(", ")))
+}
+
+/// The wish to end.
+struct Told {
+    cause: &'static str,
+    /// Whether the drain is to be cut short from the beginning.
+    at_once: bool,
+}
+
+/// Serves until a signal asks for the end.
 async fn serve_until_told(
     server: &mut Server,
     signals: &mut Signals,
     gauges: &Gauges,
     stage: &watch::Sender<Stage>,
-) -> Result<(&'static str, bool), ControlError> {
+) -> Result<Told, ControlError> {
     loop {
         let heard = tokio::select! {
             heard = signals.next() => heard,
             lost = server.lost() => return Err(report_lost(lost)),
         };
         match heard {
-            Heard::End(cause) => return Ok((cause, false)),
-            Heard::Hammer(cause) => return Ok((cause, true)),
+            Heard::End(cause) => return Ok(Told { cause, at_once: false }),
+            Heard::Hammer(cause) => return Ok(Told { cause, at_once: true }),
             Heard::Snapshot => snapshot(gauges, &stage.borrow()),
             Heard::Reload => journal::log(Event::ReloadUnsupported),
         }
@@ -232,128 +222,13 @@ async fn hear_while_draining(
 
 fn snapshot(gauges: &Gauges, stage: &Stage) {
     journal::log(Event::Snapshot {
-        status: status(gauges, stage),
+        status: stage.describe(gauges),
         connections: gauges.connections(),
         requests: gauges.requests(),
         answered: gauges.answered(),
         accepted: gauges.accepted(),
         uptime: gauges.uptime(),
     });
-}
-
-/// What the service is doing, for `STATUS=`.
-enum Stage {
-    Serving(String),
-    Draining { began: Instant, window: watch::Receiver<Window> },
-}
-
-fn status(gauges: &Gauges, stage: &Stage) -> String {
-    match stage {
-        Stage::Serving(what) => format!(
-            "Serving {what}: {}, {}",
-            count(gauges.connections(), "connection"),
-            count(gauges.requests(), "request")
-        ),
-        Stage::Draining { began, window } => draining_status(gauges, began.elapsed(), *window.borrow()),
-    }
-}
-
-fn draining_status(gauges: &Gauges, gone: Duration, window: Window) -> String {
-    let left = count(gauges.requests(), "request");
-    match window {
-        Some(window) => format!("Draining: {left} left, {} s of {} s", gone.as_secs(), window.as_secs_f64().round()),
-        None => format!("Draining: {left} left, {} s, without a limit", gone.as_secs()),
-    }
-}
-
-fn ended_status(drain: &DrainSummary) -> String {
-    match drain.cut {
-        0 => format!("Drained in {}, no request cut", human(drain.settle + drain.close)),
-        cut => format!("Drained in {}, {} cut", human(drain.settle + drain.close), count(cut, "request")),
-    }
-}
-
-/// Keeps `STATUS=` true: sent when it has changed, and not more often than once a second.
-struct StatusLine {
-    notifier: Notifier,
-    gauges: Arc<Gauges>,
-    stage: watch::Receiver<Stage>,
-}
-
-impl StatusLine {
-    async fn keep(self) {
-        if !self.notifier.enabled() {
-            return;
-        }
-        let mut tick = interval(STATUS_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last = String::new();
-        loop {
-            tick.tick().await;
-            let now = status(&self.gauges, &self.stage.borrow());
-            if now != last {
-                self.notifier.send(Notification::Status(now.clone()));
-                last = now;
-            }
-        }
-    }
-}
-
-/// Tells the watchdog that all is well, but only as long as every worker answers.
-async fn feed_watchdog(pulse: Pulse, notifier: Notifier, every: Duration) {
-    static PACE: Pace = Pace::new(Duration::from_secs(10));
-    let mut tick = interval(every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tick.tick().await;
-    let mut answered_at = Instant::now();
-    for number in 1.. {
-        pulse.beat(number);
-        notifier.send(Notification::Watchdog);
-        // The next one is only sent once this one was answered by all; until then systemd's patience runs.
-        loop {
-            tick.tick().await;
-            let Some(worker) = pulse.silent(number) else { break };
-            if PACE.permits() {
-                journal::log(Event::WorkerStuck { worker, silent: answered_at.elapsed() });
-            }
-        }
-        answered_at = Instant::now();
-    }
-}
-
-/// Knows how long a drain may take.
-struct WindowKeeper {
-    sender: Arc<watch::Sender<Window>>,
-    receiver: watch::Receiver<Window>,
-    ask_systemd: bool,
-}
-
-impl WindowKeeper {
-    fn new(configured: Window, under_systemd: bool) -> Self {
-        let alone = if under_systemd { drain::WINDOW_UNKNOWN } else { drain::WINDOW_ALONE };
-        let (sender, receiver) = watch::channel(Some(configured.unwrap_or(alone)));
-        Self { sender: Arc::new(sender), receiver, ask_systemd: under_systemd && configured.is_none() }
-    }
-
-    /// Asks systemd, off the path of everything else: the answer may have changed with a drop-in since the last time.
-    fn refresh(&self) {
-        if !self.ask_systemd {
-            return;
-        }
-        let sender = Arc::clone(&self.sender);
-        tokio::spawn(async move {
-            match unit::stop_timeout().await {
-                Ok(timeout) => {
-                    let window = drain::window_within(timeout);
-                    sender.send_if_modified(|now| std::mem::replace(now, window) != window);
-                }
-                Err(error) => journal::log(Event::WindowUnknown {
-                    reason: error.to_string(),
-                    assumed: sender.borrow().unwrap_or(drain::WINDOW_UNKNOWN),
-                }),
-            }
-        });
-    }
 }
 
 fn cores() -> NonZeroUsize {
@@ -379,19 +254,14 @@ fn connections_within(descriptors: usize) -> usize {
 /// Counts the processes since the service was first started, in RuntimeDirectory=, which outlives a restart.
 fn next_generation() -> u64 {
     let Some(folder) = std::env::var_os("RUNTIME_DIRECTORY") else { return 1 };
-    let file = PathBuf::from(folder).join("generation");
+    // There may be several, separated by colons.
+    let first = folder.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
+    let file = PathBuf::from(OsStr::from_bytes(first)).join("generation");
     let last: u64 = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let this = last.saturating_add(1);
     // A number for people: not worth failing for.
     let _ = std::fs::write(&file, format!("{this}\n"));
     this
-}
-
-fn describe_sources(sources: &[PathBuf]) -> String {
-    if sources.is_empty() {
-        return "built in".to_owned();
-    }
-    sources.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
