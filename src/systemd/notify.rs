@@ -71,12 +71,13 @@ impl Waiting {
     }
 
     fn next(&mut self) -> Option<Notification> {
+        // A status, once a second at most, can't keep back signs of life, but those could keep back a status.
         if let Some(turn) = self.turns.pop_front() {
             Some(turn)
-        } else if std::mem::take(&mut self.watchdog) {
-            Some(Notification::Watchdog)
+        } else if let Some(text) = self.status.take() {
+            Some(Notification::Status(text))
         } else {
-            self.status.take().map(Notification::Status)
+            std::mem::take(&mut self.watchdog).then_some(Notification::Watchdog)
         }
     }
 
