@@ -192,7 +192,7 @@ mod tests {
         waiting.add(status(5));
         waiting.add(status(6));
         let all: Vec<_> = std::iter::from_fn(|| waiting.next()).collect();
-        assert_eq!(all, [ready, stopping, Notification::Watchdog, status(6)]);
+        assert_eq!(all, [ready, stopping, status(6), Notification::Watchdog]);
         assert!(waiting.is_empty());
     }
 }
