@@ -57,7 +57,8 @@ fn waiting_for(service: &Service, inode: u64) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_at_once_that_it_stops() {
     let systemd = FakeSystemd::with_http();
-    let config = format!("{CONFIG}\n[[route]]\npath = \"/slow\"\nrespond = {{ body = \"slow\\n\", delay = \"2s\" }}");
+    let config = CONFIG.replace("1s", "1min");
+    let config = format!("{config}\n[[route]]\npath = \"/slow\"\nrespond = {{ body = \"slow\\n\", delay = \"2s\" }}");
     let service = systemd.start(&config);
     let mut slow = JoinSet::new();
     let address = systemd.http();
