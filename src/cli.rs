@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
@@ -11,6 +12,9 @@ use crate::config::settings::Config;
 use crate::config::{self, ConfigError};
 use crate::control::{self, EINVAL};
 use crate::journal::{self, Event, Target};
+use crate::rehearse;
+use crate::route::Router;
+use crate::server::gauges::Gauges;
 use crate::systemd::activation;
 use crate::systemd::notify::{Notification, Notifier};
 
@@ -61,6 +65,7 @@ enum Command {
     Serve,
     /// Say whether the configuration can be served, and what is wrong with it
     Check,
+    Rehearse(Box<rehearse::Arguments>),
 }
 
 /// Runs the program.
@@ -80,6 +85,7 @@ pub fn main() -> ExitCode {
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(arguments.config.as_deref(), began),
         Command::Check => check(arguments.config.as_deref()),
+        Command::Rehearse(arguments) => rehearse::run(*arguments),
     }
 }
 
@@ -90,7 +96,12 @@ fn check(path: Option<&std::path::Path>) -> ExitCode {
             for warning in &config.warnings {
                 let _ = writeln!(io::stderr(), "{warning}\n");
             }
-            let _ = writeln!(io::stdout(), "{}", config.summary());
+            // Folders are opened and paths are laid out, as a start would.
+            if let Err(error) = Router::new(&config.routes, &Arc::new(Gauges::new(1, 1))) {
+                let _ = writeln!(io::stderr(), "error: {error}");
+                return ExitCode::from(CONFIGURATION);
+            }
+            let _ = writeln!(io::stdout(), "The configuration ({}) is valid: {}", config.origin(), config.summary());
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -126,7 +137,7 @@ fn serve(path: Option<&std::path::Path>, began: Instant) -> ExitCode {
     }
 }
 
-/// Loads the configuration; what is wrong with it is shown whole on a terminal, and in one line to the journal.
+/// Loads the configuration; what is wrong with it is shown whole, on a terminal or in the journal.
 fn load(path: Option<&std::path::Path>, target: Target) -> Result<Config, String> {
     match config::load(path) {
         Ok(config) => {
@@ -140,7 +151,8 @@ fn load(path: Option<&std::path::Path>, target: Target) -> Result<Config, String
                 print_config_error(&error);
                 return Err(error.headline());
             }
-            Err(error.to_string())
+            // The headline first: it is all that STATUS= has room for.
+            Err(format!("{}\n{error}", error.headline()))
         }
     }
 }

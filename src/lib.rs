@@ -10,6 +10,7 @@ pub mod config;
 #[doc(hidden)]
 pub mod control;
 pub mod journal;
+pub mod rehearse;
 pub mod route;
 pub mod server;
 pub mod systemd;

@@ -49,6 +49,9 @@ impl ListenError {
 }
 
 /// Opens all listeners.
+///
+/// A passed socket stands for a configured one by its name, or else by its address: whoever passes a socket without a
+/// `FileDescriptorName=` doesn't want its address to be bound once more, which would fail.
 pub(super) fn listen(config: &Config, passed: Vec<Passed>) -> Result<Vec<Listener>, ListenError> {
     let mut listeners = Vec::new();
     for passed in passed {
@@ -56,9 +59,11 @@ pub(super) fn listen(config: &Config, passed: Vec<Passed>) -> Result<Vec<Listene
         listeners.push(Listener::passed(passed).map_err(|error| ListenError::Passed { name, error })?);
     }
     for (name, listen) in &config.listeners {
-        let Some(address) = listen.bind.as_ref().filter(|_| listeners.iter().all(|one| *one.name != **name)) else {
+        let Some(address) = &listen.bind else { continue };
+        let text = address.to_string();
+        if listeners.iter().any(|one| *one.name == **name || one.address == text) {
             continue;
-        };
+        }
         let bound = match address {
             Address::Tcp(address) => Listener::tcp(name, *address),
             Address::Unix(path) => Listener::unix(name, path),

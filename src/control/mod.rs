@@ -107,7 +107,7 @@ pub async fn run(
         listeners,
         serving,
         workers: workers.get(),
-        configuration: describe_sources(&config.sources),
+        configuration: config.origin(),
         took: began.elapsed(),
     });
     notifier.send(Notification::Ready(sent.clone()));
@@ -262,13 +262,6 @@ fn next_generation() -> u64 {
     // A number for people: not worth failing for.
     let _ = std::fs::write(&file, format!("{this}\n"));
     this
-}
-
-fn describe_sources(sources: &[PathBuf]) -> String {
-    if sources.is_empty() {
-        return "built in".to_owned();
-    }
-    sources.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use hyper::server::conn::http1::{self, Connection};
+use hyper::server::conn::http1::{self, Connection, Parts};
 use hyper_util::rt::TokioIo;
 
 use super::app::App;
@@ -66,15 +66,7 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
         let service = ConnectionService::new(app, Rc::clone(local), Rc::clone(entry), Protocol::Http1);
         let mut connection = Box::new(worker.http1.serve_connection(TokioIo::new(io), service));
         let left = drive(&mut connection, worker, entry).await;
-        let parts = connection.into_parts();
-        io = parts.io.into_inner();
-        // What hyper has read ahead comes before what it has not got to yet. Copied, because the little that is there,
-        // or nothing, would keep all of hyper's buffer allocated.
-        io.ahead = match (parts.read_buf.is_empty(), io.ahead.is_empty()) {
-            (true, _) => io.ahead,
-            (false, true) => Bytes::copy_from_slice(&parts.read_buf),
-            (false, false) => join(&parts.read_buf, &io.ahead),
-        };
+        io = take_back(connection.into_parts());
         match left {
             Left::Ended { lingering } => {
                 if lingering || !io.ahead.is_empty() {
@@ -108,6 +100,20 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
             }
         }
     }
+}
+
+/// The connection's whole state: its socket, and what hyper has read ahead.
+///
+/// That comes before what hyper has not got to yet. It is copied, because the little that is there, or nothing, would
+/// keep all of hyper's buffer allocated for as long as the connection lies idle.
+fn take_back<S>(parts: Parts<TokioIo<Io>, S>) -> Io {
+    let mut io = parts.io.into_inner();
+    io.ahead = match (parts.read_buf.is_empty(), io.ahead.is_empty()) {
+        (true, _) => io.ahead,
+        (false, true) => Bytes::copy_from_slice(&parts.read_buf),
+        (false, false) => join(&parts.read_buf, &io.ahead),
+    };
+    io
 }
 
 /// Drives hyper until the connection has ended or should be taken back. The entry's deadline is that of the head that

@@ -1,8 +1,8 @@
 //! Serving: listeners in, answers out, and an end that loses nothing.
 //!
-//! A [`Server`] starts [workers](worker), each of which accepts [connections](connection) and drives hyper
-//! ([HTTP/1.1](http1), [HTTP/2](http2)); around every request stands a [service] that calls the [application](app) and
-//! keeps the books in the [registry]. [`drain`] leads it all to its end.
+//! A [`Server`] starts workers (`worker`), each of which accepts connections (`connection`) and drives hyper (`http1`,
+//! `http2`); around every request stands a service (`service`) that calls the [application](app) and keeps the books in
+//! the registry (`registry`). [`drain`] leads it all to its end.
 
 pub mod app;
 pub mod body;

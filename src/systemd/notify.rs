@@ -71,12 +71,13 @@ impl Waiting {
     }
 
     fn next(&mut self) -> Option<Notification> {
+        // A status, once a second at most, can't keep back signs of life, but those could keep back a status.
         if let Some(turn) = self.turns.pop_front() {
             Some(turn)
-        } else if std::mem::take(&mut self.watchdog) {
-            Some(Notification::Watchdog)
+        } else if let Some(text) = self.status.take() {
+            Some(Notification::Status(text))
         } else {
-            self.status.take().map(Notification::Status)
+            std::mem::take(&mut self.watchdog).then_some(Notification::Watchdog)
         }
     }
 
@@ -191,7 +192,7 @@ mod tests {
         waiting.add(status(5));
         waiting.add(status(6));
         let all: Vec<_> = std::iter::from_fn(|| waiting.next()).collect();
-        assert_eq!(all, [ready, stopping, Notification::Watchdog, status(6)]);
+        assert_eq!(all, [ready, stopping, status(6), Notification::Watchdog]);
         assert!(waiting.is_empty());
     }
 }

@@ -117,13 +117,22 @@ fn an_address_that_is_taken() {
 
 /// What happens when FileDescriptorName= is forgotten: systemd's default is the socket unit's own name.
 #[test]
-fn an_address_that_systemd_has_passed_under_another_name() {
+fn an_address_that_systemd_has_passed_under_another_name_is_not_bound_again() {
     let systemd = FakeSystemd::new().tcp("outlive.socket", "127.0.0.1:0");
     let address = systemd.http();
+    let service = systemd.start(&format!("[listen.http]\nbind = \"{address}\"\n{CONFIG}"));
+    service.wait_for_line(&format!("on {address} (outlive.socket) with"));
+}
+
+#[test]
+fn an_address_that_overlaps_with_one_that_systemd_has_passed() {
+    let systemd = FakeSystemd::new().tcp("outlive.socket", "127.0.0.1:0");
+    let address = systemd.http();
+    let port = address.port();
     fails(
-        systemd.service(&format!("[listen.http]\nbind = \"{address}\"\n{CONFIG}")),
+        systemd.service(&format!("[listen.http]\nbind = \"0.0.0.0:{port}\"\n{CONFIG}")),
         &format!(
-            "{address} ([listen.http] bind): Address already in use (os error 98); systemd has passed a socket on \
+            "0.0.0.0:{port} ([listen.http] bind): Address already in use (os error 98); systemd has passed a socket on \
              {address}, but its name is \"outlive.socket\": set FileDescriptorName=http in its .socket unit"
         ),
         Errno::ADDRINUSE,

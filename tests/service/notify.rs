@@ -57,8 +57,9 @@ fn waiting_for(service: &Service, inode: u64) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_at_once_that_it_stops() {
     let systemd = FakeSystemd::with_http();
-    let config = CONFIG.replace("1s", "1min");
-    let config = format!("{config}\n[[route]]\npath = \"/slow\"\nrespond = {{ body = \"slow\\n\", delay = \"2s\" }}");
+    // Longer than a status may be late, and within a window that is longer still.
+    let slow = "[[route]]\npath = \"/slow\"\nrespond = { body = \"slow\\n\", delay = \"3s\" }";
+    let config = format!("{}\n{slow}", CONFIG.replace("window = \"1s\"", "window = \"20s\""));
     let service = systemd.start(&config);
     let mut slow = JoinSet::new();
     let address = systemd.http();

@@ -3,7 +3,8 @@
 use outlive::journal::message_id;
 
 use crate::support::client::get;
-use crate::support::container::{Container, SERVICE, Suite, Text as _};
+use crate::support::container::{Container, SERVICE, Suite};
+use crate::support::running::Text as _;
 use crate::support::wait::{SOON, until};
 use crate::{Live, host, on_every_systemd};
 
@@ -11,7 +12,7 @@ on_every_systemd!(
     the_first_connection_starts_it,
     without_a_configuration_it_welcomes,
     a_start_that_fails_says_why,
-    systemctl_start_returns_once_it_is_ready,
+    systemctl_start_returns_once_it_is_ready
 );
 
 fn the_first_connection_starts_it(suite: Suite) {

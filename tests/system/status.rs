@@ -1,18 +1,10 @@
 //! What `systemctl status` shows.
 
 use crate::support::client::{Connection, get};
-use crate::support::container::{Container, SERVICE, Suite};
-use crate::support::wait::{SOON, until};
+use crate::support::container::{SERVICE, Suite};
 use crate::{host, on_every_systemd, running};
 
 on_every_systemd!(the_status_follows_what_goes_on);
-
-fn wait_for_status(host: &Container, matches: impl Fn(&str) -> bool, what: &str) -> String {
-    until(SOON, what, || {
-        let status = host.property("outlive.service", "StatusText");
-        if matches(&status) { Ok(status) } else { Err(status) }
-    })
-}
 
 fn the_status_follows_what_goes_on(suite: Suite) {
     let host = host(suite);
@@ -22,11 +14,12 @@ fn the_status_follows_what_goes_on(suite: Suite) {
         let slow = tokio::spawn(get(SERVICE, "/slow"));
         running(1).await;
         let serving = "Serving 6 routes: 2 connections, 1 request";
-        wait_for_status(&host, |status| status == serving, serving);
+        host.wait_for_status(serving, |status| status == serving).await;
 
         let stop = host.start("systemctl stop outlive.service");
-        let draining = wait_for_status(&host, |status| status.starts_with("Draining: 1 request left, "), "draining");
-        assert!(draining.ends_with(" s of 27 s"), "{draining}");
+        let draining =
+            |status: &str| status.starts_with("Draining: 1 request left, ") && status.ends_with(" s of 27 s");
+        host.wait_for_status("Draining: 1 request left, N s of 27 s", draining).await;
 
         assert_eq!(slow.await.unwrap().unwrap().text(), crate::SLOW);
         stop.finished().await;
