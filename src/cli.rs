@@ -101,8 +101,7 @@ fn check(path: Option<&std::path::Path>) -> ExitCode {
                 let _ = writeln!(io::stderr(), "error: {error}");
                 return ExitCode::from(CONFIGURATION);
             }
-            let (origin, summary) = (config.origin(), config.summary());
-            let _ = writeln!(io::stdout(), "The configuration ({origin}) is valid: {summary}");
+            let _ = writeln!(io::stdout(), "The configuration ({}) is valid: {}", config.origin(), config.summary());
             ExitCode::SUCCESS
         }
         Err(error) => {

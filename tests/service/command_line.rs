@@ -32,8 +32,8 @@ fn help_documents_commands_statuses_and_signals() {
         let said = text(&output.stdout);
         for part in [
             "Usage: outlive [OPTIONS] [COMMAND]",
-            "  serve     Serve; this is what happens without a command\n",
-            "  check     Say whether the configuration can be served",
+            "  serve  Serve; this is what happens without a command\n",
+            "  check  Say whether the configuration can be served",
             "  -c, --config <FILE>",
             "   0  ended as asked, and no request was cut\n",
             "   1  could not start, or requests were cut at the end of a drain\n",
@@ -81,10 +81,10 @@ fn check_says_what_it_comes_to_or_what_is_wrong() {
     let good = good.to_str().unwrap();
     fs::write(good, "[listen.http]\nbind = \"127.0.0.1:0\"\n[[route]]\npath = \"/\"\nwelcome = {}\n").unwrap();
     fs::write(&bad, "[drain]\nwindow = \"1h\"\nsetle = \"1s\"\n").unwrap();
+    let said = format!("The configuration ({good}) is valid: 1 route on 1 listener\n");
     for arguments in [["check", "--config", good], ["--config", good, "check"], ["-c", good, "check"]] {
         let output = outlive(&arguments);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        let said = format!("The configuration ({good}) is valid: 1 route on 1 listener\n");
         assert_eq!((text(&output.stdout), text(&output.stderr)), (said.as_str(), ""));
     }
 
