@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
@@ -10,6 +11,9 @@ use crate::config::settings::Config;
 use crate::config::{self, ConfigError};
 use crate::control::{self, EINVAL};
 use crate::journal::{self, Event, Target};
+use crate::rehearse;
+use crate::route::Router;
+use crate::server::gauges::Gauges;
 use crate::systemd::activation;
 use crate::systemd::notify::{Notification, Notifier};
 
@@ -60,6 +64,7 @@ enum Command {
     Serve,
     /// Say whether the configuration can be served, and what is wrong with it
     Check,
+    Rehearse(Box<rehearse::Arguments>),
 }
 
 /// Runs the program.
@@ -79,6 +84,7 @@ pub fn main() -> ExitCode {
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(arguments.config.as_deref(), began),
         Command::Check => check(arguments.config.as_deref()),
+        Command::Rehearse(arguments) => rehearse::run(*arguments),
     }
 }
 
@@ -88,7 +94,12 @@ fn check(path: Option<&std::path::Path>) -> ExitCode {
             for warning in &config.warnings {
                 eprintln!("{warning}\n");
             }
-            println!("{}", config.summary());
+            // Folders are opened and paths are laid out, as a start would.
+            if let Err(error) = Router::new(&config.routes, &Arc::new(Gauges::new(1, 1))) {
+                eprintln!("error: {error}");
+                return ExitCode::from(CONFIGURATION);
+            }
+            println!("The configuration ({}) is valid: {}", config.origin(), config.summary());
             ExitCode::SUCCESS
         }
         Err(error) => {

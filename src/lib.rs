@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod handover;
 pub mod journal;
+pub mod rehearse;
 pub mod route;
 pub mod server;
 pub mod systemd;

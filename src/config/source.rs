@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub(super) use crate::journal::visible;
+
 /// A file's name, as it can be shown, and its text.
 pub(super) struct Source {
     pub(super) name: String,
@@ -22,20 +24,6 @@ impl Source {
         let c1 = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
         if self.text.contains(c1) { self.text.replace(c1, "·").into() } else { self.text.as_str().into() }
     }
-}
-
-/// Escapes what could break a line, or do something to the terminal that shows it.
-pub(super) fn visible(text: &str) -> String {
-    let bidirectional = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || bidirectional(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
 }
 
 /// The text is left out: it would bury everything else.

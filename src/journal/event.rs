@@ -90,7 +90,7 @@ pub enum Event {
         /// Why not.
         reason: String,
         /// What is assumed instead.
-        assumed: Duration,
+        assumed: Option<Duration>,
     },
     /// New connections can't be accepted for now.
     AcceptFailed {
@@ -305,8 +305,8 @@ impl Event {
             ),
             Self::WindowUnknown { reason, assumed } => warn!(
                 MESSAGE_ID = message_id::WINDOW_UNKNOWN,
-                "Cannot find out the unit's TimeoutStopSec, a drain will take {} at most: {reason}",
-                human(assumed),
+                "Cannot find out the unit's TimeoutStopSec, a drain will take {}: {reason}",
+                assumed.map_or_else(|| "as long as it needs".to_owned(), |time| format!("{} at most", human(time))),
             ),
             other => debug!("{other:?}"),
         }

@@ -2,38 +2,47 @@
 //!
 //! Whoever has something to say hands an [`Event`] to [`log`], which never blocks: events go into a bounded queue that a
 //! thread of its own empties. tracing-journald sends on the thread that emits, waits when journald is slow, and drops
-//! errors silently; here that thread is the journal's own, and what doesn't fit in the queue is counted and reported.
+//! silently what it can't send; here that thread is the journal's own and waits for journald to be there, and what
+//! doesn't fit in the queue is counted and reported.
 
 mod event;
+mod journald;
 mod pace;
+mod visible;
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::Dispatch;
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub use event::{DrainSummary, Event, RequestEntry, count, human, message_id};
+use journald::Journald;
 pub use pace::Pace;
+pub(crate) use visible::visible;
 
 /// Events that may wait for a slow journald: a few seconds of a busy access log, about 2 MiB.
 const QUEUE: usize = 8192;
 
+/// How many of them can't be requests: however busy the access log is, there is room for what an operator looks for.
+const RESERVED: usize = 256;
+
+/// How often to look whether journald is there again, or there is room in the queue.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// How often drops are reported while they go on.
 const DROPS_REPORTED_EVERY: Duration = Duration::from_secs(1);
-
-/// The identifier in the journal: what `journalctl -t` looks for.
-const IDENTIFIER: &str = "outlive";
 
 static JOURNAL: OnceLock<Journal> = OnceLock::new();
 
 struct Journal {
     queue: SyncSender<Message>,
+    waiting: AtomicUsize,
     dropped: AtomicU64,
 }
 
@@ -64,8 +73,12 @@ impl Target {
 /// Starts the journal's thread. Until then, and without it, [`log`] does nothing; the second call does nothing.
 pub fn start(target: Target) {
     let (queue, messages) = mpsc::sync_channel(QUEUE);
-    if JOURNAL.set(Journal { queue, dropped: AtomicU64::new(0) }).is_ok() {
-        let run = move || tracing::dispatcher::with_default(&dispatch(target), || write_all(&messages));
+    let journal = Journal { queue, waiting: AtomicUsize::new(0), dropped: AtomicU64::new(0) };
+    if JOURNAL.set(journal).is_ok() {
+        let run = move || {
+            let (dispatch, journald) = dispatch(target);
+            tracing::dispatcher::with_default(&dispatch, || write_all(&messages, journald.as_ref()));
+        };
         if let Err(error) = thread::Builder::new().name("journal".to_owned()).spawn(run) {
             eprintln!("outlive: cannot start the journal's thread: {error}");
         }
@@ -74,79 +87,83 @@ pub fn start(target: Target) {
 
 /// Says what has happened. Never blocks: when the queue is full the event is dropped and counted.
 pub fn log(event: Event) {
-    if let Some(journal) = JOURNAL.get()
-        && let Err(TrySendError::Full(_)) = journal.queue.try_send(Message::Event(event))
-    {
+    let Some(journal) = JOURNAL.get() else { return };
+    let room = if matches!(event, Event::Request(_)) { QUEUE - RESERVED } else { QUEUE };
+    let waiting = journal.waiting.fetch_add(1, Ordering::Relaxed);
+    if waiting >= room || journal.queue.try_send(Message::Event(event)).is_err() {
+        journal.waiting.fetch_sub(1, Ordering::Relaxed);
         journal.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Waits until all that was said so far has been written, or `limit` is over.
 pub fn flush(limit: Duration) {
-    if let Some(journal) = JOURNAL.get() {
-        let (done, wait) = mpsc::channel();
-        // A full queue has more to say than can wait: give up on those that don't fit, not on the process's end.
-        if journal.queue.try_send(Message::Flush(done)).is_ok() {
-            let _ = wait.recv_timeout(limit);
+    let Some(journal) = JOURNAL.get() else { return };
+    let deadline = Instant::now() + limit;
+    let (done, wait) = mpsc::channel();
+    let mut message = Message::Flush(done);
+    while let Err(TrySendError::Full(unsent)) = journal.queue.try_send(message) {
+        if Instant::now() >= deadline {
+            return;
         }
+        message = unsent;
+        thread::sleep(LOOK_EVERY);
     }
+    let _ = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()));
 }
 
-fn write_all(messages: &Receiver<Message>) {
+fn write_all(messages: &Receiver<Message>, journald: Option<&Journald>) {
     loop {
         match messages.recv_timeout(DROPS_REPORTED_EVERY) {
-            Ok(Message::Event(event)) => event.emit(),
+            Ok(Message::Event(event)) => {
+                if let Some(journal) = JOURNAL.get() {
+                    journal.waiting.fetch_sub(1, Ordering::Relaxed);
+                }
+                write(event, journald);
+            }
             Ok(Message::Flush(done)) => drop(done.send(())),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        report_drops();
+        report_drops(journald);
     }
 }
 
-fn report_drops() {
+fn write(event: Event, journald: Option<&Journald>) {
+    if let Some(journald) = journald {
+        journald.wait();
+    }
+    event.emit();
+}
+
+fn report_drops(journald: Option<&Journald>) {
     static PACE: Pace = Pace::new(DROPS_REPORTED_EVERY);
     if let Some(journal) = JOURNAL.get()
         && journal.dropped.load(Ordering::Relaxed) > 0
         && PACE.permits()
     {
-        Event::Dropped { count: journal.dropped.swap(0, Ordering::Relaxed) }.emit();
+        write(Event::Dropped { count: journal.dropped.swap(0, Ordering::Relaxed) }, journald);
     }
 }
 
-fn dispatch(target: Target) -> Dispatch {
+fn dispatch(target: Target) -> (Dispatch, Option<Journald>) {
     if target == Target::Journald {
-        match journald() {
-            Ok(dispatch) => return dispatch,
+        match Journald::layer() {
+            Ok((layer, journald)) => {
+                return (Dispatch::new(tracing_subscriber::registry().with(layer)), Some(journald));
+            }
             Err(error) => eprintln!("outlive: journald cannot be reached, logging lines instead: {error}"),
         }
     }
-    lines()
-}
-
-fn journald() -> io::Result<Dispatch> {
-    use tracing_journald::{Priority, PriorityMappings};
-    let layer = tracing_journald::layer()?
-        .with_syslog_identifier(IDENTIFIER.to_owned())
-        // Without this, fields would be named F_MESSAGE_ID and so on, and journalctl would know none of them.
-        .with_field_prefix(None)
-        .with_priority_mappings(PriorityMappings {
-            error: Priority::Error,
-            warn: Priority::Warning,
-            info: Priority::Informational,
-            debug: Priority::Debug,
-            trace: Priority::Debug,
-        });
-    Ok(Dispatch::new(tracing_subscriber::registry().with(layer)))
+    (lines(), None)
 }
 
 /// Lines for people: time, level and message; the fields are in the message already.
 fn lines() -> Dispatch {
-    let message_only = format::debug_fn(
-        |writer, field, value| {
-            if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
-        },
-    );
+    // One line an event, and nothing that a client can write does anything to a terminal.
+    let message_only = format::debug_fn(|writer, field, value| {
+        if field.name() == "message" { writer.write_str(&visible(&format!("{value:?}"))) } else { Ok(()) }
+    });
     let layer = tracing_subscriber::fmt::layer()
         .fmt_fields(message_only)
         .with_target(false)

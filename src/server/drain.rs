@@ -5,15 +5,15 @@
 //! is cut and counted. A hammer goes straight there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 use super::Server;
+use super::last_exit::LastExit;
 use super::registry::Phase;
 use crate::journal::{self, DrainSummary, Event};
 use crate::systemd::unit::StopTimeout;
@@ -30,8 +30,11 @@ const SETTLE_AT_MOST: Duration = Duration::from_secs(300);
 /// How long workers may take to name the requests that have to be cut, and then to end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// How long after the window the process ends in any case, whatever it is stuck in.
-const LAST_EXIT: Duration = Duration::from_millis(250);
+/// How long after the window the process ends in any case, whatever it is stuck in: longer than naming and cutting take.
+const LAST_EXIT: Duration = Duration::from_millis(450);
+
+/// How much sooner than SIGKILL the window must end at least: later than the last exit.
+const LEAST_MARGIN: Duration = Duration::from_millis(600);
 
 /// How long a drain may take: `None` is for as long as it needs.
 pub type Window = Option<Duration>;
@@ -41,11 +44,12 @@ pub type Window = Option<Duration>;
 #[must_use]
 pub fn window_within(timeout: StopTimeout) -> Window {
     let StopTimeout::After(timeout) = timeout else { return None };
-    let margin = (timeout / 10).clamp(Duration::from_millis(400), Duration::from_secs(5)).min(timeout / 2);
+    let margin = (timeout / 10).clamp(LEAST_MARGIN, Duration::from_secs(5)).min(timeout / 2);
     Some(timeout - margin)
 }
 
 /// How a drain is to go.
+#[derive(Debug)]
 pub struct Plan {
     /// What began it: `SIGTERM`.
     pub cause: &'static str,
@@ -55,6 +59,9 @@ pub struct Plan {
     pub settle: Option<Duration>,
     /// Whatever is received here, its cause, ends the drain at once.
     pub hammer: mpsc::UnboundedReceiver<&'static str>,
+    /// Ends the process a little after the window, should the drain not come to its own end. `None`: the process isn't
+    /// the drain's to end.
+    pub last_exit: Option<LastExit>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -72,18 +79,15 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
     let (answered, accepted, connections) = (gauges.answered(), gauges.accepted(), gauges.connections());
     let window = *plan.window.borrow_and_update();
     journal::log(Event::DrainBegan { cause: plan.cause, window, requests: gauges.requests(), connections });
-    let last_exit = LastExit::start();
-    last_exit.at(deadline(began, window));
-
     let mut waited = Waited::Reached;
     if plan.settle != Some(Duration::ZERO) {
         server.enter(Phase::Settling);
-        waited = wait(server, &mut plan, &last_exit, began, Phase::Settling).await;
+        waited = wait(server, &mut plan, began, Phase::Settling).await;
     }
     let settle = began.elapsed();
     if waited != Waited::Hammered {
         server.enter(Phase::Closing);
-        wait(server, &mut plan, &last_exit, began, Phase::Closing).await;
+        wait(server, &mut plan, began, Phase::Closing).await;
     }
 
     let ever = connections + usize::try_from(gauges.accepted() - accepted).unwrap_or(usize::MAX);
@@ -101,7 +105,7 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
 }
 
 /// Waits until a phase has reached its aim, its time is over, or the hammer falls.
-async fn wait(server: &Server, plan: &mut Plan, last_exit: &LastExit, began: Instant, phase: Phase) -> Waited {
+async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) -> Waited {
     let entered = match phase {
         Phase::Closing if plan.settle != Some(Duration::ZERO) => 2,
         _ => 1,
@@ -118,7 +122,9 @@ async fn wait(server: &Server, plan: &mut Plan, last_exit: &LastExit, began: Ins
         }
         let window = *plan.window.borrow_and_update();
         let end = deadline(began, window);
-        last_exit.at(end);
+        if let Some(last_exit) = &plan.last_exit {
+            last_exit.at(end.map(|end| end + LAST_EXIT));
+        }
         let until = match phase {
             Phase::Settling => {
                 let settle = plan.settle.unwrap_or_else(|| window.map_or(SETTLE_AT_MOST, |window| window / 2));
@@ -171,57 +177,6 @@ async fn cut(server: &mut Server) -> BTreeMap<String, usize> {
     routes
 }
 
-/// A thread that ends the process if nothing else does: it depends on no runtime and no worker.
-struct LastExit {
-    deadline: Arc<Mutex<LastExitAt>>,
-    thread: Option<thread::Thread>,
-}
-
-#[derive(Clone, Copy)]
-enum LastExitAt {
-    Never,
-    At(Instant),
-    Disarmed,
-}
-
-impl LastExit {
-    fn start() -> Self {
-        let deadline = Arc::new(Mutex::new(LastExitAt::Never));
-        let watched = Arc::clone(&deadline);
-        let run = move || {
-            loop {
-                match watched.lock().map_or(LastExitAt::Never, |deadline| *deadline) {
-                    LastExitAt::Disarmed => return,
-                    LastExitAt::At(deadline) if deadline <= Instant::now() => std::process::exit(1),
-                    LastExitAt::At(deadline) => thread::park_timeout(deadline - Instant::now()),
-                    LastExitAt::Never => thread::park(),
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("last-exit".to_owned()).spawn(run);
-        Self { deadline, thread: thread.ok().map(|handle| handle.thread().clone()) }
-    }
-
-    fn at(&self, end: Option<Instant>) {
-        self.set(end.map_or(LastExitAt::Never, |end| LastExitAt::At(end + LAST_WORDS * 2 + LAST_EXIT)));
-    }
-
-    fn set(&self, at: LastExitAt) {
-        if let Ok(mut deadline) = self.deadline.lock() {
-            *deadline = at;
-        }
-        if let Some(thread) = &self.thread {
-            thread.unpark();
-        }
-    }
-}
-
-impl Drop for LastExit {
-    fn drop(&mut self) {
-        self.set(LastExitAt::Disarmed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,8 +186,8 @@ mod tests {
         let within = |millis| window_within(StopTimeout::After(Duration::from_millis(millis))).map(|w| w.as_millis());
         assert_eq!(within(30_000), Some(27_000));
         assert_eq!(within(90_000), Some(85_000));
-        assert_eq!(within(5_000), Some(4_500));
-        assert_eq!(within(2_000), Some(1_600));
+        assert_eq!(within(5_000), Some(4_400));
+        assert_eq!(within(2_000), Some(1_400));
         assert_eq!(within(500), Some(250));
         assert_eq!(window_within(StopTimeout::Never), None);
     }

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use super::exchange::Peer;
 use super::io::Stream;
@@ -148,7 +150,17 @@ impl Listener {
     }
 }
 
-/// Whether a socket file has nobody behind it.
+/// Whether a file is a socket that has nobody behind it.
 fn is_abandoned(path: &Path) -> bool {
-    UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    // Connecting to any other file is refused as well, and this is asked before one is removed.
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    is_socket && connect(path) == Err(Errno::CONNREFUSED)
+}
+
+/// Connects without waiting: somebody whose backlog is full is somebody.
+fn connect(path: &Path) -> rustix::io::Result<()> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &address)
 }

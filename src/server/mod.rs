@@ -13,6 +13,7 @@ pub mod gauges;
 mod http1;
 mod http2;
 mod io;
+pub mod last_exit;
 pub mod limits;
 pub mod listener;
 mod panics;

@@ -19,6 +19,9 @@ const UNNAMED: &str = "unknown";
 
 const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
 
+/// Where listenfd begins to count if this is set. The protocol has no such variable: it always begins at [`FIRST`].
+const FIRST_VARIABLE: &str = "LISTEN_FDS_FIRST_FD";
+
 /// A listening stream socket.
 #[derive(Debug)]
 pub enum Socket {
@@ -92,12 +95,15 @@ pub enum ActivationError {
 /// A descriptor that isn't a listening stream socket, or a count that doesn't fit; each error names the directive of
 /// systemd.socket(5) to look at.
 pub fn take() -> Result<Vec<Passed>, ActivationError> {
-    let announced = env::var("LISTEN_FDS").ok();
-    let names = env::var("LISTEN_FDNAMES").ok();
-    let mut passed = ListenFd::from_env();
-    clean_environment();
+    let variable = |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let (pid, announced, names) = (variable("LISTEN_PID"), variable("LISTEN_FDS"), variable("LISTEN_FDNAMES"));
+    remove_variables(&[FIRST_VARIABLE]);
+    // Looked at before listenfd does: it makes room for as many as it is told.
+    let no_count = announced.filter(|value| value.parse::<u16>().is_err());
+    let mut passed = if no_count.is_none() { ListenFd::from_env() } else { ListenFd::empty() };
+    remove_variables(&VARIABLES);
 
-    if let Some(value) = announced.filter(|value| value.parse::<u16>().is_err()) {
+    if let Some(value) = no_count.filter(|_| is_ours(pid.as_deref())) {
         return Err(ActivationError::Count { value });
     }
     let names = match names.filter(|_| passed.len() > 0) {
@@ -111,6 +117,11 @@ pub fn take() -> Result<Vec<Passed>, ActivationError> {
         None => vec![UNNAMED.to_owned(); passed.len()],
     };
     names.into_iter().enumerate().map(|(index, name)| take_one(&mut passed, index, name)).collect()
+}
+
+/// Whether the variables are meant for this process; listenfd takes it that those without a `LISTEN_PID` are.
+fn is_ours(pid: Option<&str>) -> bool {
+    pid.is_none_or(|pid| pid.is_empty() || pid.parse() == Ok(std::process::id()))
 }
 
 fn take_one(passed: &mut ListenFd, index: usize, name: String) -> Result<Passed, ActivationError> {
@@ -163,8 +174,8 @@ fn number(index: usize) -> RawFd {
     FIRST + RawFd::try_from(index).unwrap_or(RawFd::MAX - FIRST)
 }
 
-fn clean_environment() {
-    for name in VARIABLES {
+fn remove_variables(names: &[&str]) {
+    for name in names {
         // SAFETY: `take` is called before this process has a second thread (its contract, kept by `main`), so nothing
         // can read the environment at the same time.
         #[allow(unsafe_code)]

@@ -4,26 +4,23 @@
 //! It cannot replace the real one, whose answers are its own (see `tests/system`), but any number of services run on it
 //! at a time, and each notification can be looked at, descriptors included.
 
+use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufRead as _, BufReader};
-use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown};
-use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use super::OUTLIVE;
-use super::wait::SOON;
+use super::fake_journald::FakeJournald;
+use super::service::Service;
 
 /// The first descriptor that systemd passes: SD_LISTEN_FDS_START of sd_listen_fds(3).
 const FIRST_DESCRIPTOR: i32 = 3;
@@ -34,6 +31,9 @@ const BECOME_SERVICE: &str = r#"
 [ -z "${WATCHDOG_USEC-}" ] || export WATCHDOG_PID=$$
 exec "$0" "$@"
 "#;
+
+/// Set for a test that runs in the service's place.
+const IS_SERVICE: &str = "OUTLIVE_TEST_IS_SERVICE";
 
 /// Holds sockets and starts services on them, one after the other.
 pub struct FakeSystemd {
@@ -104,7 +104,7 @@ impl FakeSystemd {
     #[track_caller]
     pub fn service(&self, config: &str) -> Launch<'_> {
         fs::write(self.path("outlive.toml"), config).unwrap();
-        Launch { systemd: self, environment: Vec::new(), notify: Notify::Path }
+        Launch::new(self)
     }
 
     /// Starts a service with a configuration and waits until it is ready.
@@ -126,11 +126,27 @@ enum Notify {
 /// A service that is about to be started.
 pub struct Launch<'systemd> {
     systemd: &'systemd FakeSystemd,
+    program: Vec<OsString>,
     environment: Vec<(String, String)>,
     notify: Notify,
+    /// Shell commands that its process runs before it becomes the service.
+    preparations: String,
+    /// Namespaces of its own, as unshare(1) calls them.
+    namespaces: Vec<&'static str>,
 }
 
-impl Launch<'_> {
+impl<'systemd> Launch<'systemd> {
+    fn new(systemd: &'systemd FakeSystemd) -> Self {
+        Self {
+            systemd,
+            program: vec![OUTLIVE.into(), "serve".into(), "--config".into(), systemd.path("outlive.toml").into()],
+            environment: Vec::new(),
+            notify: Notify::Path,
+            preparations: String::new(),
+            namespaces: Vec::new(),
+        }
+    }
+
     /// Sets a variable of the service's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -154,6 +170,79 @@ impl Launch<'_> {
         self
     }
 
+    /// Runs shell commands in the service's process before it becomes the service.
+    pub fn prepare(mut self, commands: &str) -> Self {
+        self.preparations.push_str(commands);
+        self.preparations.push('\n');
+        self
+    }
+
+    /// Allows it so many descriptors, as LimitNOFILE= does.
+    pub fn limit_descriptors(self, limit: u32) -> Self {
+        self.prepare(&format!("ulimit -n {limit}"))
+    }
+
+    /// Has another program start it, in the same process.
+    pub fn through(mut self, wrapper: &[&str]) -> Self {
+        self.program.splice(0..0, wrapper.iter().map(OsString::from));
+        self
+    }
+
+    /// Takes all capabilities from it, root or not.
+    pub fn without_capabilities(self) -> Self {
+        self.through(&["setpriv", "--inh-caps=-all", "--bounding-set=-all", "--"])
+    }
+
+    /// Gives it a network of its own, in which all ports are free.
+    pub fn own_network(mut self) -> Self {
+        self.namespaces.push("--net");
+        self.prepare("ip link set lo up")
+    }
+
+    /// Makes it believe that a unit runs it.
+    pub fn in_unit(mut self, unit: &str) -> Self {
+        self.namespaces.push("--mount");
+        let path = self.systemd.path("cgroup");
+        fs::write(&path, format!("0::/system.slice/{unit}\n")).unwrap();
+        self.prepare(&format!("mount --bind {} /proc/$$/cgroup", path.display()))
+    }
+
+    /// Connects its standard error to a journald. (It can be read all the same.)
+    pub fn journald(mut self, journald: &FakeJournald) -> Self {
+        self.namespaces.push("--mount");
+        let folder = journald.folder().display();
+        self.prepare(&format!(
+            "mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/journal; mount --bind {folder} /run/systemd/journal\n\
+             JOURNAL_STREAM=$(stat --dereference --format=%d:%i /proc/self/fd/2); export JOURNAL_STREAM"
+        ))
+    }
+
+    /// Puts a shell script where the service finds it before the program of that name.
+    #[track_caller]
+    pub fn script(self, name: &str, commands: &str) -> Self {
+        let path = self.systemd.path("bin").join(name);
+        fs::create_dir_all(self.systemd.path("bin")).unwrap();
+        fs::write(&path, format!("#!/bin/sh\n{commands}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    /// Runs the program with other arguments.
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.program = vec![OUTLIVE.into()];
+        self.program.extend(arguments.iter().map(OsString::from));
+        self
+    }
+
+    /// Runs this test program instead of the service, and in it one test alone, to which [`is_service`] is true: for
+    /// what can only be seen from within a process that systemd has started.
+    #[track_caller]
+    pub fn test(mut self, name: &str) -> Self {
+        let arguments = ["--exact", name, "--nocapture"].map(OsString::from);
+        self.program = [std::env::current_exe().unwrap().into()].into_iter().chain(arguments).collect();
+        self.env(IS_SERVICE, "1")
+    }
+
     /// Starts it and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Service {
@@ -167,10 +256,8 @@ impl Launch<'_> {
     pub fn spawn(self) -> Service {
         let folder = tempfile::Builder::new().prefix("service-").tempdir_in(self.systemd.folder.path()).unwrap();
         let (socket, address) = notify_socket(&folder, self.notify);
-        let mut command = Command::new("sh");
-        command.args(["-euc", BECOME_SERVICE]).arg(OUTLIVE);
-        command.args(["serve", "--config"]).arg(self.systemd.path("outlive.toml"));
-        command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("RUST_BACKTRACE", "1");
+        let mut command = self.command();
+        command.env_clear().env("PATH", self.path()).env("RUST_BACKTRACE", "1");
         command.env("NOTIFY_SOCKET", address).env("RUNTIME_DIRECTORY", self.systemd.path("run"));
         fs::create_dir_all(self.systemd.path("run")).unwrap();
         if !self.systemd.sockets.is_empty() {
@@ -183,25 +270,35 @@ impl Launch<'_> {
             child_fd: number,
         });
         command.fd_mappings(passed.collect()).unwrap();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::inherit()).stderr(Stdio::piped()).spawn().unwrap();
-
-        let said = Arc::new(Log::default());
-        let reader = BufReader::new(child.stderr.take().unwrap());
-        let log = Arc::clone(&said);
-        thread::spawn(move || reader.lines().map_while(Result::ok).for_each(|line| log.push(line)));
-        let mut service = Service {
-            child,
-            said,
-            inbox: Arc::new(Log::default()),
-            socket: Arc::new(socket),
-            reader: None,
-            _folder: folder,
-        };
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut service = Service::new(child, socket, folder);
         if self.notify != Notify::Unread {
             service.read_notifications();
         }
         service
     }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(if self.namespaces.is_empty() { "sh" } else { "unshare" });
+        if !self.namespaces.is_empty() {
+            // Whoever isn't root can only be it in a namespace of users.
+            let user = (!rustix::process::geteuid().is_root()).then_some("--map-root-user");
+            command.args(&self.namespaces).args(user).args(["--", "sh"]);
+        }
+        command.arg("-euc").arg(format!("{}{BECOME_SERVICE}", self.preparations)).args(&self.program);
+        command
+    }
+
+    fn path(&self) -> OsString {
+        let mut path = self.systemd.path("bin").into_os_string();
+        path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        path
+    }
+}
+
+/// Whether this is a process that [`Launch::test`] has started.
+pub fn is_service() -> bool {
+    std::env::var_os(IS_SERVICE).is_some()
 }
 
 fn notify_socket(folder: &TempDir, kind: Notify) -> (UnixDatagram, String) {
@@ -215,195 +312,4 @@ fn notify_socket(folder: &TempDir, kind: Notify) -> (UnixDatagram, String) {
     let socket = UnixDatagram::bind_addr(&address).unwrap();
     rustix::net::sockopt::set_socket_passcred(&socket, true).unwrap();
     (socket, text)
-}
-
-/// Lines or messages as they arrive, and waiting for them.
-struct Log<T> {
-    arrived: Mutex<Vec<T>>,
-    more: Condvar,
-}
-
-impl<T> Default for Log<T> {
-    fn default() -> Self {
-        Self { arrived: Mutex::new(Vec::new()), more: Condvar::new() }
-    }
-}
-
-impl<T> Log<T> {
-    fn push(&self, item: T) {
-        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).push(item);
-        self.more.notify_all();
-    }
-
-    /// Looks at everything that has arrived, each time that more has, until there is something to see.
-    fn wait<R>(&self, limit: Duration, mut look: impl FnMut(&[T]) -> Option<R>) -> Option<R> {
-        let deadline = Instant::now() + limit;
-        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(seen) = look(&arrived) {
-                return Some(seen);
-            }
-            let left = deadline.checked_duration_since(Instant::now())?;
-            arrived = self.more.wait_timeout(arrived, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn read<R>(&self, read: impl FnOnce(&[T]) -> R) -> R {
-        read(&self.arrived.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// One message of sd_notify(3).
-#[derive(Debug)]
-pub struct Notification {
-    /// Its lines.
-    pub lines: Vec<String>,
-    /// The process that sent it.
-    pub sender: Option<Pid>,
-    /// The descriptors that came with it.
-    pub descriptors: Vec<OwnedFd>,
-    /// When it was read.
-    pub at: Instant,
-}
-
-impl Notification {
-    /// What follows `NAME=` in its line of that name.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-    }
-}
-
-/// A service that runs, or ran. Dropping it kills it.
-pub struct Service {
-    child: Child,
-    said: Arc<Log<String>>,
-    inbox: Arc<Log<Notification>>,
-    socket: Arc<UnixDatagram>,
-    reader: Option<JoinHandle<()>>,
-    _folder: TempDir,
-}
-
-impl Service {
-    /// Its process.
-    pub fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
-    /// Sends it a signal.
-    #[track_caller]
-    pub fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(self.pid(), signal).unwrap();
-    }
-
-    /// Begins to read notifications, if that was put off.
-    pub fn read_notifications(&mut self) {
-        let (socket, inbox) = (Arc::clone(&self.socket), Arc::clone(&self.inbox));
-        self.reader.get_or_insert_with(|| {
-            thread::spawn(move || {
-                while let Ok(Some(notification)) = receive(&socket) {
-                    inbox.push(notification);
-                }
-            })
-        });
-    }
-
-    /// Waits for a notification with a line, among all that it ever sent.
-    #[track_caller]
-    pub fn wait_for(&self, line: &str) {
-        self.wait_until(line, |sent| sent.iter().any(|n| n.lines.iter().any(|l| l == line)).then_some(()));
-    }
-
-    /// Waits until what it has notified of shows something.
-    ///
-    /// # Panics
-    ///
-    /// If that takes too long, with all notifications and all that the service wrote to standard error.
-    #[track_caller]
-    pub fn wait_until<R>(&self, what: &str, look: impl FnMut(&[Notification]) -> Option<R>) -> R {
-        self.inbox.wait(SOON, look).unwrap_or_else(|| panic!("waited in vain for {what}\n{}", self.story()))
-    }
-
-    /// Looks at all its notifications so far.
-    pub fn notifications<R>(&self, read: impl FnOnce(&[Notification]) -> R) -> R {
-        self.inbox.read(read)
-    }
-
-    /// Waits for a line on standard error that contains a text, and returns it.
-    #[track_caller]
-    pub fn wait_for_line(&self, text: &str) -> String {
-        let find = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
-        self.said
-            .wait(SOON, find)
-            .unwrap_or_else(|| panic!("waited in vain for a line with {text:?}\n{}", self.story()))
-    }
-
-    /// All that it wrote to standard error so far.
-    pub fn said(&self) -> String {
-        self.said.read(|lines| lines.join("\n"))
-    }
-
-    /// Waits for its end.
-    #[track_caller]
-    pub fn wait_for_exit(&mut self) -> ExitStatus {
-        self.wait_for_exit_within(SOON)
-    }
-
-    /// Waits for its end, so long at most.
-    #[track_caller]
-    pub fn wait_for_exit_within(&mut self, limit: Duration) -> ExitStatus {
-        // A pidfd becomes readable when the process ends.
-        let process = rustix::process::pidfd_open(self.pid(), rustix::process::PidfdFlags::empty());
-        if let Ok(process) = process {
-            let mut ended = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
-            let limit = limit.try_into().unwrap();
-            let events = rustix::io::retry_on_intr(|| rustix::event::poll(&mut ended, Some(&limit))).unwrap();
-            assert!(events > 0, "it has not ended within {limit:?}\n{}", self.story());
-        }
-        self.child.wait().unwrap()
-    }
-
-    /// Its notifications and what it wrote to standard error.
-    fn story(&self) -> String {
-        let sent: Vec<_> = self.inbox.read(|sent| sent.iter().map(|n| n.lines.join(", ")).collect());
-        format!("Notifications:\n{}\nStandard error:\n{}", sent.join("\n"), self.said())
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        // Lets the reader see an end.
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
-        if thread::panicking() {
-            eprintln!("The service at the end of a failed test. {}", self.story());
-        }
-    }
-}
-
-/// Receives one message; `None` at the end.
-fn receive(socket: &UnixDatagram) -> io::Result<Option<Notification>> {
-    let mut bytes = [0; 8192];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253), ScmCredentials(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut buffers = [io::IoSliceMut::new(&mut bytes)];
-    let message = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(socket.as_fd(), &mut buffers, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-    })?;
-    if message.bytes == 0 {
-        return Ok(None);
-    }
-    let (mut sender, mut descriptors) = (None, Vec::new());
-    for item in ancillary.drain() {
-        match item {
-            RecvAncillaryMessage::ScmRights(rights) => descriptors.extend(rights),
-            RecvAncillaryMessage::ScmCredentials(credentials) => sender = Some(credentials.pid),
-            _ => {}
-        }
-    }
-    let text = String::from_utf8_lossy(&bytes[..message.bytes]);
-    Ok(Some(Notification { lines: text.lines().map(str::to_owned).collect(), sender, descriptors, at: Instant::now() }))
 }

@@ -1,4 +1,4 @@
-//! The journal of a container.
+//! Entries of a journal, and the journal of a container.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -47,6 +47,25 @@ impl Entry {
     /// The names of all fields.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+}
+
+/// As `journalctl --output=json` has it: what is there twice is an array.
+impl FromIterator<(String, String)> for Entry {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(fields: I) -> Self {
+        let mut entry = serde_json::Map::new();
+        for (name, value) in fields {
+            let value = match entry.remove(&name) {
+                None => Value::String(value),
+                Some(Value::Array(mut values)) => {
+                    values.push(value.into());
+                    Value::Array(values)
+                }
+                Some(first) => Value::Array(vec![first, value.into()]),
+            };
+            entry.insert(name, value);
+        }
+        Self(entry)
     }
 }
 

@@ -8,11 +8,16 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod arrivals;
 pub mod client;
 pub mod container;
+pub mod datagram;
+pub mod fake_journald;
 pub mod fake_systemd;
+pub mod held;
 pub mod hostile;
 pub mod journal;
+pub mod service;
 pub mod unit;
 pub mod wait;
 

@@ -8,6 +8,7 @@ mod drain;
 mod hardening;
 mod hostile;
 mod journal;
+mod rehearse;
 mod restart;
 mod start;
 mod status;

@@ -1,0 +1,127 @@
+//! The listeners: those that systemd has passed, and those that are bound because it has not.
+
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use crate::config::settings::{Address, Config};
+use crate::server::listener::Listener;
+use crate::systemd::activation::Passed;
+
+/// There is no listener, or one can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// A socket that was passed can't be used.
+    #[error("cannot use the socket named {name:?} that systemd has passed: {error}")]
+    Passed {
+        /// The listener's name.
+        name: String,
+        /// The system's words.
+        error: Error,
+    },
+    /// A listener couldn't be bound.
+    #[error("cannot listen on {address} ([listen.{name}] bind): {error}; {cure}")]
+    Bind {
+        /// The listener's name.
+        name: String,
+        /// Where it should have been.
+        address: Address,
+        /// The system's words.
+        error: Error,
+        /// What to do about it.
+        cure: String,
+    },
+    /// There is nothing to listen on.
+    #[error(
+        "there is nothing to listen on: systemd has passed no socket, and no [listen.NAME] section says bind = \"…\""
+    )]
+    Nothing,
+}
+
+impl ListenError {
+    /// The errno(3) behind it, if there is one.
+    pub(super) fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Passed { error, .. } | Self::Bind { error, .. } => error.raw_os_error(),
+            Self::Nothing => None,
+        }
+    }
+}
+
+/// Opens all listeners.
+///
+/// A passed socket stands for a configured one by its name, or else by its address: whoever passes a socket without a
+/// `FileDescriptorName=` doesn't want its address to be bound once more, which would fail.
+pub(super) fn listen(config: &Config, passed: Vec<Passed>) -> Result<Vec<Listener>, ListenError> {
+    let mut listeners = Vec::new();
+    for passed in passed {
+        let name = passed.name.clone();
+        listeners.push(Listener::passed(passed).map_err(|error| ListenError::Passed { name, error })?);
+    }
+    for (name, listen) in &config.listeners {
+        let Some(address) = &listen.bind else { continue };
+        let text = address.to_string();
+        if listeners.iter().any(|one| *one.name == **name || one.address == text) {
+            continue;
+        }
+        let bound = match address {
+            Address::Tcp(address) => Listener::tcp(name, *address),
+            Address::Unix(path) => Listener::unix(name, path),
+        };
+        listeners.push(bound.and_then(Listener::with_full_backlog).map_err(|error| {
+            let cure = cure(name, address, &error, &listeners);
+            ListenError::Bind { name: name.clone(), address: address.clone(), error, cure }
+        })?);
+    }
+    if listeners.is_empty() { Err(ListenError::Nothing) } else { Ok(listeners) }
+}
+
+fn cure(name: &str, address: &Address, error: &Error, open: &[Listener]) -> String {
+    let words = match (error.kind(), address) {
+        (ErrorKind::AddrInUse, address) => return cure_of_taken(name, address, open),
+        (ErrorKind::PermissionDenied, Address::Tcp(_)) => {
+            "let systemd open the port: ListenStream= in outlive.socket needs no privilege here"
+        }
+        (ErrorKind::PermissionDenied | ErrorKind::NotFound | ErrorKind::ReadOnlyFilesystem, Address::Unix(_)) => {
+            "choose a path in a folder that outlive may write to (RuntimeDirectory= of the unit makes one), or let \
+             systemd open the socket with ListenStream= in outlive.socket"
+        }
+        (ErrorKind::AddrNotAvailable, _) => "this host doesn't have that address: ip address shows those that it has",
+        _ => "choose another address, or let systemd open it with ListenStream= in outlive.socket",
+    };
+    words.to_owned()
+}
+
+fn cure_of_taken(name: &str, address: &Address, open: &[Listener]) -> String {
+    if let Some(listener) = open.iter().find(|listener| overlaps(&listener.address, address)) {
+        // FileDescriptorName= was forgotten: its default is the name of the socket unit.
+        let (theirs, its_name) = (&listener.address, &listener.name);
+        return format!(
+            "systemd has passed a socket on {theirs}, but its name is {its_name:?}: set FileDescriptorName={name} in \
+             its .socket unit"
+        );
+    }
+    let words = match address {
+        Address::Tcp(_) => "another process listens there (ss -ltnp shows which): stop it, or choose another port",
+        Address::Unix(path) if is_socket(path) => {
+            "another process listens there (ss -lxp shows which): stop it, or choose another path"
+        }
+        Address::Unix(_) => "a file that is no socket is there: remove it, or choose another path",
+    };
+    words.to_owned()
+}
+
+/// Whether a listener at `theirs` keeps another one from `ours`.
+fn overlaps(theirs: &str, ours: &Address) -> bool {
+    match (theirs.parse::<std::net::SocketAddr>(), ours) {
+        (Ok(theirs), Address::Tcp(ours)) => {
+            let anywhere = theirs.ip().is_unspecified() || ours.ip().is_unspecified();
+            theirs.port() == ours.port() && (anywhere || theirs.ip() == ours.ip())
+        }
+        _ => theirs == ours.to_string(),
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+}

@@ -1,0 +1,27 @@
+//! The program as systemd runs it, without systemd: any number of them at a time, and each notification can be seen.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic; Clippy only knows that of functions marked as tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod activation;
+mod bind;
+mod refused;
+
+/// Routes to ask for, and a window that tests have the patience for.
+const CONFIG: &str = r#"
+[limits]
+request_timeout = "2h" # or the route that never answers would be warned of
+
+[drain]
+window = "1s"
+
+[[route]]
+path = "/hello"
+respond = { body = "hello\n" }
+
+[[route]]
+path = "/never"
+respond = { body = "never\n", delay = "1h" }
+"#;
