@@ -136,6 +136,7 @@ pub async fn run(
         window: window.watch(),
         settle: config.drain.settle,
         hammer: fallen,
+        carrier: None,
         last_exit: Some(last_exit.clone()),
     };
     tokio::spawn(hear_while_draining(signals, hammer, gauges, stage.subscribe()));

@@ -175,6 +175,10 @@ pub struct DrainSummary {
     pub cut_routes: String,
     /// Connections that were closed in good order.
     pub closed: usize,
+    /// Connections that were handed over to the next process.
+    pub handed_over: usize,
+    /// How long that took, but for waiting until they were free.
+    pub handover: Duration,
 }
 
 /// One line of the access log.
@@ -354,8 +358,12 @@ impl Event {
 
 impl DrainSummary {
     fn emit(&self) {
-        let Self { cause, settle, close, finished, cut, cut_routes, closed } = self;
+        let Self { cause, settle, close, finished, cut, cut_routes, closed, handed_over, handover } = self;
         let phases = format!("settled in {}, closed in {}", human(*settle), human(*close));
+        let connections = match handed_over {
+            0 => format!("{} closed", count(*closed, "connection")),
+            _ => format!("{} handed over in {}, {closed} closed", count(*handed_over, "connection"), human(*handover)),
+        };
         if *cut == 0 {
             info!(
                 MESSAGE_ID = message_id::DRAIN_ENDED,
@@ -365,9 +373,10 @@ impl DrainSummary {
                 FINISHED = finished,
                 CUT = cut,
                 CLOSED = closed,
-                "Drained: {phases}; {} finished, none cut, {} closed",
+                HANDED_OVER = handed_over,
+                HANDOVER_USEC = usec(*handover),
+                "Drained: {phases}; {} finished, none cut, {connections}",
                 count(usize::try_from(*finished).unwrap_or(usize::MAX), "request"),
-                count(*closed, "connection"),
             );
         } else {
             warn!(
@@ -379,9 +388,10 @@ impl DrainSummary {
                 CUT = cut,
                 CUT_ROUTES = cut_routes,
                 CLOSED = closed,
-                "Drained, but {} cut on {cut_routes}: {phases}; {finished} finished, {} closed",
+                HANDED_OVER = handed_over,
+                HANDOVER_USEC = usec(*handover),
+                "Drained, but {} cut on {cut_routes}: {phases}; {finished} finished, {connections}",
                 if *cut == 1 { "1 request was".to_owned() } else { format!("{cut} requests were") },
-                count(*closed, "connection"),
             );
         }
     }
