@@ -36,6 +36,12 @@ pub mod message_id {
     pub const SNAPSHOT: &str = "331a55a84f89458aa9790f2edc2d4d42";
     /// A reload was asked for, which this version can't do.
     pub const RELOAD_UNSUPPORTED: &str = "f2d9ddfddeca4a968052a24637cb9d80";
+    /// Connections were taken over from the process before.
+    pub const HANDOVER_ADOPTED: &str = "cc412d1046c644b88f1075428ac13668";
+    /// Connections could not be handed over, and end with this process.
+    pub const HANDOVER_REFUSED: &str = "aac05783762e4855b7b8a07565f84092";
+    /// Connections have no way to the next process.
+    pub const HANDOVER_IMPOSSIBLE: &str = "0785ae2777f449f697aef4b6f4b5e2b7";
     /// A request has ended: the access log.
     pub const REQUEST: &str = "91acd0608e58448e870613971440b0c0";
     /// journald was too slow, and entries were dropped.
@@ -144,6 +150,35 @@ pub enum Event {
     },
     /// A reload was asked for, which this version can't do.
     ReloadUnsupported,
+    /// Connections were taken over from the process before.
+    HandoverAdopted {
+        /// Which process that was, if it has said so.
+        former: Option<u64>,
+        /// Connections that it has handed over.
+        expected: usize,
+        /// Connections that go on as if nothing had been.
+        adopted: usize,
+        /// Connections that were closed, or will be after their next answer.
+        rejected: usize,
+        /// Why: `2 of no listener that there is`; empty if none.
+        reasons: String,
+        /// Whether the process before had come to the end of its drain.
+        complete: bool,
+        /// From the first look to the last connection.
+        took: Duration,
+    },
+    /// Connections have no way to the next process: the drain closes them.
+    HandoverImpossible {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Connections could not be handed over.
+    HandoverRefused {
+        /// How many.
+        connections: usize,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A request has ended.
     Request(Box<RequestEntry>),
     /// Entries were dropped.
@@ -242,6 +277,9 @@ impl Event {
             Self::DrainBegan { .. } | Self::DrainEnded(_) | Self::Hammer { .. } | Self::WindowUnknown { .. } => {
                 self.emit_drain();
             }
+            Self::HandoverAdopted { .. } | Self::HandoverImpossible { .. } | Self::HandoverRefused { .. } => {
+                self.emit_handover();
+            }
             Self::AcceptFailed { .. }
             | Self::ConnectionsFull { .. }
             | Self::HandlerPanicked { .. }
@@ -311,6 +349,46 @@ impl Event {
                 MESSAGE_ID = message_id::WINDOW_UNKNOWN,
                 "Cannot find out the unit's TimeoutStopSec, a drain will take {}: {reason}",
                 assumed.map_or_else(|| "as long as it needs".to_owned(), |time| format!("{} at most", human(time))),
+            ),
+            other => debug!("{other:?}"),
+        }
+    }
+
+    fn emit_handover(self) {
+        macro_rules! adopted {
+            ($level:ident) => {
+                if let Self::HandoverAdopted { former, expected, adopted, rejected, reasons, complete, took } = self {
+                    let from = former.map_or_else(String::new, |former| format!(" from generation {former}"));
+                    let whole = if complete { "" } else { ", which did not come to the end of its drain" };
+                    $level!(
+                        MESSAGE_ID = message_id::HANDOVER_ADOPTED,
+                        FORMER_GENERATION = former,
+                        EXPECTED = expected,
+                        ADOPTED = adopted,
+                        REJECTED = rejected,
+                        REASONS = reasons,
+                        COMPLETE = complete,
+                        DURATION_USEC = usec(took),
+                        "Adopted {adopted} of {}{from}{whole} in {}{}",
+                        count(expected, "connection"),
+                        human(took),
+                        if rejected == 0 { String::new() } else { format!("; {rejected} rejected: {reasons}") },
+                    );
+                }
+            };
+        }
+        match self {
+            Self::HandoverAdopted { rejected: 0, .. } => adopted!(info),
+            Self::HandoverAdopted { .. } => adopted!(warn),
+            Self::HandoverImpossible { reason } => info!(
+                MESSAGE_ID = message_id::HANDOVER_IMPOSSIBLE,
+                "Connections cannot be handed over to the next process and will be closed: {reason}"
+            ),
+            Self::HandoverRefused { connections, reason } => warn!(
+                MESSAGE_ID = message_id::HANDOVER_REFUSED,
+                CONNECTIONS = connections,
+                "{} cannot be handed over to the next process and will be closed: {reason}",
+                count(connections, "connection"),
             ),
             other => debug!("{other:?}"),
         }

@@ -103,6 +103,14 @@ pub struct Adopted {
     pub unusable: usize,
 }
 
+impl Adopted {
+    /// All that have come.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.whole + self.strangers + self.beyond_limit + self.unusable
+    }
+}
+
 impl Server {
     /// Starts the workers, and waits until each of them accepts on every listener.
     ///
