@@ -40,6 +40,8 @@ pub mod message_id {
     pub const HANDOVER_ADOPTED: &str = "cc412d1046c644b88f1075428ac13668";
     /// Connections could not be handed over, and end with this process.
     pub const HANDOVER_REFUSED: &str = "aac05783762e4855b7b8a07565f84092";
+    /// All connections but busy ones have left for the next process.
+    pub const HANDED_OVER: &str = "ee242b83302b47c3a5158cda14e9aba9";
     /// Connections have no way to the next process.
     pub const HANDOVER_IMPOSSIBLE: &str = "0785ae2777f449f697aef4b6f4b5e2b7";
     /// A request has ended: the access log.
@@ -167,6 +169,15 @@ pub enum Event {
         /// From the first look to the last connection.
         took: Duration,
     },
+    /// All connections but those with requests that still run have left for the next process.
+    HandedOver {
+        /// How many have left.
+        connections: usize,
+        /// How long that took.
+        took: Duration,
+        /// Requests that still run.
+        requests: usize,
+    },
     /// Connections have no way to the next process: the drain closes them.
     HandoverImpossible {
         /// Why, and what to do.
@@ -277,7 +288,10 @@ impl Event {
             Self::DrainBegan { .. } | Self::DrainEnded(_) | Self::Hammer { .. } | Self::WindowUnknown { .. } => {
                 self.emit_drain();
             }
-            Self::HandoverAdopted { .. } | Self::HandoverImpossible { .. } | Self::HandoverRefused { .. } => {
+            Self::HandoverAdopted { .. }
+            | Self::HandedOver { .. }
+            | Self::HandoverImpossible { .. }
+            | Self::HandoverRefused { .. } => {
                 self.emit_handover();
             }
             Self::AcceptFailed { .. }
@@ -380,6 +394,16 @@ impl Event {
         match self {
             Self::HandoverAdopted { rejected: 0, .. } => adopted!(info),
             Self::HandoverAdopted { .. } => adopted!(warn),
+            Self::HandedOver { connections, took, requests } => info!(
+                MESSAGE_ID = message_id::HANDED_OVER,
+                CONNECTIONS = connections,
+                DURATION_USEC = usec(took),
+                REQUESTS = requests,
+                "Handed over {} in {}, {} left to finish",
+                count(connections, "connection"),
+                human(took),
+                count(requests, "request"),
+            ),
             Self::HandoverImpossible { reason } => info!(
                 MESSAGE_ID = message_id::HANDOVER_IMPOSSIBLE,
                 "Connections cannot be handed over to the next process and will be closed: {reason}"

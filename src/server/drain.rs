@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use super::Server;
+use super::gauges::Gauges;
 use super::last_exit::LastExit;
 use super::registry::Phase;
 use crate::handover::Carrier;
@@ -161,6 +162,7 @@ async fn closed(server: &Server, entered: u64) {
 /// Waits until a phase has reached its aim, its time is over, or the hammer falls.
 async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) -> Waited {
     let entered = entered(plan, phase);
+    let mut told = false;
     loop {
         let workers = server.gauges.workers();
         let all_in = workers.iter().all(|worker| worker.phase.load(Ordering::Acquire) >= entered);
@@ -170,6 +172,9 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
         };
         if all_in && reached {
             return Waited::Reached;
+        }
+        if phase == Phase::Closing && all_in && !told {
+            told = tell_handed_over(&server.gauges);
         }
         let window = *plan.window.borrow_and_update();
         let end = deadline(began, window);
@@ -193,6 +198,16 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
             Ok(()) = plan.window.changed() => {}
         }
     }
+}
+
+/// Says that all who could leave at once have left, if so: the rest may take the whole window.
+fn tell_handed_over(gauges: &Gauges) -> bool {
+    let (connections, requests) = (gauges.handed_over(), gauges.requests());
+    let over = connections > 0 && gauges.connections() <= requests;
+    if over {
+        journal::log(Event::HandedOver { connections, took: gauges.handover_time(), requests });
+    }
+    over
 }
 
 fn deadline(began: Instant, window: Window) -> Option<Instant> {

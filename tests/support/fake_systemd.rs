@@ -88,6 +88,11 @@ impl FakeSystemd {
         self
     }
 
+    /// Closes the socket of that name, as if its unit was gone.
+    pub fn forget(&mut self, name: &str) {
+        self.sockets.retain(|(known, _)| known != name);
+    }
+
     /// Keeps so many descriptors for the service, as FileDescriptorStoreMax= does.
     pub fn keeping(self, most: usize) -> Self {
         self.store.keep_at_most(most);
