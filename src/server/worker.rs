@@ -29,6 +29,9 @@ use crate::journal::{self, Event, Pace};
 /// How long to leave the backlog alone when the system lacks descriptors or memory.
 const BREATHER: Duration = Duration::from_millis(100);
 
+/// Most threads at a time that read files for one worker; tokio's default, 512, is a machine full of them.
+const FILE_THREADS: usize = 32;
+
 /// How often the same trouble is journaled.
 const TROUBLE_REPORTED_EVERY: Duration = Duration::from_secs(1);
 
@@ -104,7 +107,10 @@ fn run<A: App>(
     mut commands: mpsc::UnboundedReceiver<Command>,
     ready: &mpsc::UnboundedSender<Result<usize, Lost>>,
 ) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(FILE_THREADS)
+        .build_local(Default::default())?;
     runtime.block_on(async move {
         let (http1, http2) = (h1::builder(&local.limits), h2::builder(&local.limits));
         let worker = Rc::new(Worker { app, local: Rc::new(local), http1, http2 });

@@ -110,12 +110,13 @@ impl Waiting {
     }
 
     fn next(&mut self) -> Option<Turn> {
+        // A status, once a second at most, can't keep back signs of life, but those could keep back a status.
         if let Some(turn) = self.turns.pop_front() {
             Some(turn)
-        } else if std::mem::take(&mut self.watchdog) {
-            Some(Turn::Notification(Notification::Watchdog))
+        } else if let Some(text) = self.status.take() {
+            Some(Turn::Notification(Notification::Status(text)))
         } else {
-            self.status.take().map(|text| Turn::Notification(Notification::Status(text)))
+            std::mem::take(&mut self.watchdog).then_some(Turn::Notification(Notification::Watchdog))
         }
     }
 
@@ -298,7 +299,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let all: Vec<_> = std::iter::from_fn(|| waiting.next()).map(said).collect();
-        assert_eq!(all, [ready, stopping, Notification::Watchdog, status(6)]);
+        assert_eq!(all, [ready, stopping, status(6), Notification::Watchdog]);
         assert!(waiting.is_empty());
     }
 }

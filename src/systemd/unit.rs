@@ -25,7 +25,7 @@ pub enum StopTimeout {
 #[derive(Debug, thiserror::Error)]
 pub enum UnitError {
     /// The process isn't run by a service unit.
-    #[error("no service unit runs this process (/proc/self/cgroup says {cgroup:?}): set [drain] window to a duration")]
+    #[error("no service unit runs this process (/proc/self/cgroup says {cgroup:?}); set [drain] window to a duration")]
     NoUnit {
         /// The control group found.
         cgroup: String,

@@ -7,7 +7,16 @@ mod support;
 
 mod activation;
 mod bind;
+mod drain;
+mod exhaustion;
+mod gaps;
+mod hostile;
+mod notify;
 mod refused;
+mod signals;
+mod status;
+mod watchdog;
+mod window;
 
 /// Routes to ask for, and a window that tests have the patience for.
 const CONFIG: &str = r#"
