@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::support::container::{Container, SERVICE, Suite};
 use crate::support::wait::SOON;
-use crate::{host, on_every_systemd, with_outlive};
+use crate::{on_every_systemd, with_outlive};
 
 on_every_systemd!(
     ten_thousand_idle_connections_survive,
@@ -23,12 +23,17 @@ const ATTAINABLE: Duration = Duration::from_millis(100);
 
 const REQUEST: &[u8] = b"GET /live?live HTTP/1.1\r\nHost: test\r\n\r\n";
 
+/// Without an access log: ten thousand lines would hide what matters when a test fails, and are no part of what it measures.
+fn quiet() -> String {
+    crate::CONFIG.replace("access = \"all\"", "access = \"off\"")
+}
+
 fn idle_connections() -> usize {
     std::env::var("OUTLIVE_TEST_IDLE").ok().and_then(|number| number.parse().ok()).unwrap_or(10_000)
 }
 
 fn ten_thousand_idle_connections_survive(suite: Suite) {
-    let host = with_outlive(Container::boot_alone(suite), crate::CONFIG);
+    let host = with_outlive(Container::boot_alone(suite), &quiet());
     let number = idle_connections();
     host.in_network(async || {
         let mut clients = Vec::new();
@@ -56,7 +61,7 @@ fn ten_thousand_idle_connections_survive(suite: Suite) {
 }
 
 fn restarts_under_load_lose_nothing(suite: Suite) {
-    let host = with_outlive(Container::boot_alone(suite), crate::CONFIG);
+    let host = with_outlive(Container::boot_alone(suite), &quiet());
     let rounds = std::env::var("OUTLIVE_TEST_RESTARTS").unwrap_or_else(|_| "20".to_owned());
     let load = format!(
         "outlive rehearse --url http://127.0.0.1:8080/hello --connections 64 --fresh 16 --idle 1000 --half 50 \
@@ -70,12 +75,13 @@ fn restarts_under_load_lose_nothing(suite: Suite) {
     for round in results["rounds"].as_array().unwrap() {
         let failures: u64 = round["failures"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
         assert_eq!(failures, 0, "{round:#}");
-        assert_eq!(round["survived"], 1000, "{round:#}");
+        assert!(round["kept"].as_u64() >= Some(1000) && round["survived"] == round["kept"], "{round:#}");
     }
+    assert_eq!(results["closed_in_order"], 0, "nobody is told to close because of a restart");
 }
 
 fn a_restart_in_every_state_of_systemd_leaves_the_store_empty(suite: Suite) {
-    let host = host(suite);
+    let host = with_outlive(Container::boot(suite), &quiet());
     host.in_network(async || {
         let mut client = connect(0).await;
         assert_eq!(ask(&mut client).await["generation"], 1);
@@ -91,8 +97,14 @@ fn a_restart_in_every_state_of_systemd_leaves_the_store_empty(suite: Suite) {
         ];
         for (command, generation) in commands.into_iter().zip(2..) {
             host.start(command).finished().await;
-            let live = ask(&mut client).await;
-            assert_eq!(live["generation"], generation, "{command}: {live}");
+            // Not every command waits for the next process; whoever answers meanwhile drains.
+            loop {
+                let live = ask(&mut client).await;
+                if live["generation"] == generation {
+                    break;
+                }
+                assert_eq!(live["draining"], true, "{command}: {live}");
+            }
             host.wait_for_property("outlive.service", "NFileDescriptorStore", "0");
         }
     });
@@ -107,7 +119,6 @@ async fn connect(index: usize) -> TcpStream {
 }
 
 /// Asks the process that has the connection how it is.
-#[track_caller]
 async fn ask(client: &mut TcpStream) -> Value {
     let began = Instant::now();
     let answer = tokio::time::timeout(SOON, async {
