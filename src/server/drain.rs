@@ -64,6 +64,14 @@ pub struct Plan {
     pub last_exit: Option<LastExit>,
 }
 
+impl Plan {
+    fn set_last_exit(&self, end: Option<Instant>) {
+        if let Some(last_exit) = &self.last_exit {
+            last_exit.at(end.map(|end| end + LAST_EXIT));
+        }
+    }
+}
+
 #[derive(PartialEq, Eq)]
 enum Waited {
     Reached,
@@ -78,6 +86,8 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
     gauges.set_draining();
     let (answered, accepted, connections) = (gauges.answered(), gauges.accepted(), gauges.connections());
     let window = *plan.window.borrow_and_update();
+    // First of all: a thread that gets stuck from here on doesn't hold up the end.
+    plan.set_last_exit(deadline(began, window));
     journal::log(Event::DrainBegan { cause: plan.cause, window, requests: gauges.requests(), connections });
     let mut waited = Waited::Reached;
     if plan.settle != Some(Duration::ZERO) {
@@ -122,9 +132,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
         }
         let window = *plan.window.borrow_and_update();
         let end = deadline(began, window);
-        if let Some(last_exit) = &plan.last_exit {
-            last_exit.at(end.map(|end| end + LAST_EXIT));
-        }
+        plan.set_last_exit(end);
         let until = match phase {
             Phase::Settling => {
                 let settle = plan.settle.unwrap_or_else(|| window.map_or(SETTLE_AT_MOST, |window| window / 2));
