@@ -93,6 +93,7 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
     gauges.set_draining();
     let (answered, accepted, connections) = (gauges.answered(), gauges.accepted(), gauges.connections());
     let window = *plan.window.borrow_and_update();
+    // First of all: a thread that gets stuck from here on doesn't hold up the end.
     plan.end_by(deadline(began, window));
     journal::log(Event::DrainBegan { cause: plan.cause, window, requests: gauges.requests(), connections });
     let mut waited = Waited::Reached;
@@ -130,19 +131,22 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
 async fn find_carrier(server: &Server, plan: &mut Plan, began: Instant, waited: &mut Waited) -> bool {
     let Some(mut carrier) = plan.carrier.take() else { return false };
     let end = deadline(began, *plan.window.borrow());
-    let found = if *waited == Waited::Hammered {
-        carrier.try_recv().ok()
-    } else {
-        tokio::select! {
-            found = carrier => found.ok(),
+    let mut found = None;
+    if *waited != Waited::Hammered {
+        found = tokio::select! {
+            found = &mut carrier => found.ok(),
             () = at(end) => None,
             Some(cause) = plan.hammer.recv() => {
                 journal::log(Event::Hammer { cause });
                 *waited = Waited::Hammered;
                 None
             }
-        }
-    };
+        };
+    }
+    if *waited == Waited::Hammered {
+        // The hammer is for what runs. Idle connections are on their way in a moment, if there is one.
+        found = tokio::time::timeout(LAST_WORDS, carrier).await.ok().and_then(Result::ok);
+    }
     if let Some(carrier) = &found {
         server.carry_with(carrier);
     }
