@@ -120,19 +120,20 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
 async fn find_carrier(server: &Server, plan: &mut Plan, began: Instant, waited: &mut Waited) -> bool {
     let Some(mut carrier) = plan.carrier.take() else { return false };
     let end = deadline(began, *plan.window.borrow());
-    let found = if *waited == Waited::Hammered {
-        carrier.try_recv().ok()
-    } else {
+    let mut found = None;
+    if *waited != Waited::Hammered {
         tokio::select! {
-            found = carrier => found.ok(),
-            () = at(end) => None,
+            carrier = &mut carrier => found = carrier.ok(),
+            () = at(end) => {}
             Some(cause) = plan.hammer.recv() => {
                 journal::log(Event::Hammer { cause });
                 *waited = Waited::Hammered;
-                None
             }
         }
-    };
+    }
+    if *waited == Waited::Hammered {
+        found = tokio::time::timeout(LAST_WORDS, carrier).await.ok().and_then(Result::ok);
+    }
     if let Some(carrier) = &found {
         server.carry_with(carrier);
     }
