@@ -115,6 +115,9 @@ fn check(path: Option<&std::path::Path>) -> ExitCode {
 fn serve(path: Option<&std::path::Path>, began: Instant) -> ExitCode {
     // Before any thread: this reads the environment and changes it.
     let inherited = activation::take(handover::is_stored);
+    if let Ok(inherited) = &inherited {
+        control::prepare(inherited);
+    }
     let target = Target::detect();
     journal::start(target);
     let notifier = Notifier::from_env();

@@ -24,6 +24,7 @@ use status::{Stage, StatusLine};
 use window::WindowKeeper;
 
 use crate::config::settings::Config;
+use crate::handover::adopt;
 use crate::journal::{self, DrainSummary, Event, count};
 use crate::route::access_log::AccessLog;
 use crate::route::{RouteError, Router};
@@ -154,6 +155,12 @@ pub async fn run(
     Ok(Ended { drain })
 }
 
+/// Gets the process ready for as many connections as there may be. To be called before any thread is started.
+pub fn prepare(inherited: &Inherited) {
+    raise_descriptor_limit();
+    adopt::make_room(&inherited.stored, connections_at_most());
+}
+
 /// Starts the server; says where it listens.
 async fn start(
     config: &Config,
@@ -165,7 +172,7 @@ async fn start(
     let listeners = listen::listen(config, passed)?;
     let addresses: Vec<_> =
         listeners.iter().map(|listener| format!("{} ({})", listener.address, listener.name)).collect();
-    let descriptors = raise_descriptor_limit();
+    let descriptors = descriptor_limit();
     let options = Options {
         workers,
         max_connections: config.max_connections.map_or_else(|| connections_within(descriptors), NonZeroUsize::get),
@@ -242,20 +249,21 @@ fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Raises RLIMIT_NOFILE to what is allowed (nothing here uses select(2), which is why the soft limit is low), and
-/// returns it.
-fn raise_descriptor_limit() -> usize {
+/// Raises RLIMIT_NOFILE to what is allowed: nothing here uses select(2), which is why the soft limit is low.
+fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
+}
+
+fn descriptor_limit() -> usize {
     getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 /// How many connections there can be at all.
 fn connections_at_most() -> usize {
-    let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
-    descriptors.unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_RESERVED)
+    descriptor_limit().saturating_sub(DESCRIPTORS_RESERVED)
 }
 
 /// How many connections fit, when one in eight of them has a file open at the same moment.

@@ -17,6 +17,9 @@ use crate::systemd::notify::Notifier;
 /// sending.
 const MESSAGES_AT_MOST: usize = 1 << 20;
 
+/// Most descriptors that room is made for on the word of a ledger: it costs 8 bytes each.
+const ROOM_AT_MOST: usize = 1 << 20;
+
 /// What was found in the store.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -58,6 +61,20 @@ impl Found {
         for name in &self.names {
             notifier.remove(name);
         }
+    }
+}
+
+/// Makes room for as many descriptors as are in the store, `most` at most.
+///
+/// To be called before any thread is started: later, the kernel waits for all processors each time that it doubles a
+/// process's table of descriptors (synchronize_rcu), which takes ten thousand connections a tenth of a second.
+pub fn make_room(stored: &[Stored], most: usize) {
+    let deposited = |one: &Stored| Some(Reader::open(one.descriptor.try_clone().ok()?).ok()?.deposited as usize);
+    let expected: usize = stored.iter().filter_map(deposited).fold(0, usize::saturating_add);
+    let highest = expected.min(most).min(ROOM_AT_MOST);
+    if let (Some(any), Ok(highest)) = (stored.first(), i32::try_from(highest)) {
+        // The table doesn't shrink when this is dropped.
+        let _ = rustix::io::fcntl_dupfd_cloexec(&any.descriptor, highest);
     }
 }
 

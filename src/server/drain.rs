@@ -133,15 +133,14 @@ async fn find_carrier(server: &Server, plan: &mut Plan, began: Instant, waited: 
     let end = deadline(began, *plan.window.borrow());
     let mut found = None;
     if *waited != Waited::Hammered {
-        found = tokio::select! {
-            found = &mut carrier => found.ok(),
-            () = at(end) => None,
+        tokio::select! {
+            carrier = &mut carrier => found = carrier.ok(),
+            () = at(end) => {}
             Some(cause) = plan.hammer.recv() => {
                 journal::log(Event::Hammer { cause });
                 *waited = Waited::Hammered;
-                None
             }
-        };
+        }
     }
     if *waited == Waited::Hammered {
         // The hammer is for what runs. Idle connections are on their way in a moment, if there is one.

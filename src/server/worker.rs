@@ -23,7 +23,7 @@ use super::io::{Detached, Io, Stream};
 use super::listener::{AcceptError, Listener, Listening};
 use super::registry::{Entry, Local, Phase, Registered, Route, SWEEP, SWEEP_CLOSING};
 use super::{connection, http1 as h1, http2 as h2};
-use crate::handover::Carrier;
+use crate::handover::{Carried, Carrier};
 use crate::journal::{self, Event, Pace};
 
 /// How long to leave the backlog alone when the system lacks descriptors or memory.
@@ -43,8 +43,8 @@ const FULL_REPORTED_EVERY: Duration = Duration::from_secs(10);
 pub(crate) enum Command {
     /// Serve a connection that another worker has accepted.
     Serve(Detached, ConnectionInfo, OwnedSemaphorePermit),
-    /// Take in connections from another process, and say how many could be. One without a permit is to be told to close.
-    Adopt(Vec<(Arrival, Option<OwnedSemaphorePermit>)>, oneshot::Sender<usize>),
+    /// Take in connections from another process, and say how many could be.
+    Adopt(Vec<Arrival>, oneshot::Sender<usize>),
     /// Let connections leave, from `Closing` on.
     Carry(Arc<dyn Carrier>),
     /// Enter a phase.
@@ -142,8 +142,7 @@ fn run<A: App>(
                     }
                 }
                 Some(Command::Adopt(arrivals, answer)) => {
-                    let number =
-                        arrivals.into_iter().filter_map(|(arrival, permit)| adopt(&worker, arrival, permit)).count();
+                    let number = arrivals.into_iter().filter_map(|arrival| adopt(&worker, arrival)).count();
                     let _ = answer.send(number);
                 }
                 Some(Command::Carry(carrier)) => worker.local.departures.open(carrier),
@@ -266,14 +265,16 @@ fn place<A: App>(
 }
 
 /// Takes in a connection from another process, which goes on as it stood there; `None` if its socket can't be used.
-fn adopt<A: App>(worker: &Rc<Worker<A>>, arrival: Arrival, permit: Option<OwnedSemaphorePermit>) -> Option<()> {
-    let Arrival { socket, info, since, requests, ahead, last } = arrival;
-    let entry = Entry::new(info);
+fn adopt<A: App>(worker: &Rc<Worker<A>>, arrival: Arrival) -> Option<()> {
+    let Arrival { connection, last, permit } = arrival;
+    let Carried { socket, standing: _, listener, peer, since, requests, ahead } = connection;
+    let entry = Entry::new(ConnectionInfo { peer: peer.map_or(Peer::Unix, Peer::Tcp), listener });
     entry.since.set(since);
     entry.requests.set(requests);
-    entry.last.set(last || permit.is_none());
+    entry.last.set(last);
     let registered = worker.local.register(entry);
-    let io = Io::new(socket.attach().ok()?, ahead, Rc::clone(&registered.entry));
+    let stream = Detached::new(socket, peer.is_some()).and_then(Detached::attach).ok()?;
+    let io = Io::new(stream, ahead, Rc::clone(&registered.entry));
     serve(worker, io, registered, permit);
     Some(())
 }

@@ -5,7 +5,7 @@
 //! because systemd may be slow to read and a datagram to a full socket blocks whoever sends it.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -157,6 +157,11 @@ impl Notifier {
         let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self { outbox: None };
         };
+        Self::to(socket)
+    }
+
+    /// A notifier for a socket.
+    pub(crate) fn to(socket: OsString) -> Self {
         let outbox = Arc::new(Outbox::default());
         let shared = Arc::clone(&outbox);
         let thread = thread::Builder::new().name("notify".to_owned()).spawn(move || shared.empty(&socket));
