@@ -1,5 +1,6 @@
 //! The command line: words in, exit status out.
 
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -92,15 +93,16 @@ pub fn main() -> ExitCode {
 fn check(path: Option<&std::path::Path>) -> ExitCode {
     match config::load(path) {
         Ok(config) => {
+            // Who doesn't listen any more has the exit status. (The macros would panic.)
             for warning in &config.warnings {
-                eprintln!("{warning}\n");
+                let _ = writeln!(io::stderr(), "{warning}\n");
             }
             // Folders are opened and paths are laid out, as a start would.
             if let Err(error) = Router::new(&config.routes, &Arc::new(Gauges::new(1, 1))) {
-                eprintln!("error: {error}");
+                let _ = writeln!(io::stderr(), "error: {error}");
                 return ExitCode::from(CONFIGURATION);
             }
-            println!("The configuration ({}) is valid: {}", config.origin(), config.summary());
+            let _ = writeln!(io::stdout(), "The configuration ({}) is valid: {}", config.origin(), config.summary());
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -160,9 +162,9 @@ fn load(path: Option<&std::path::Path>, target: Target) -> Result<Config, String
 }
 
 fn print_config_error(error: &ConfigError) {
-    use std::io::IsTerminal;
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    if colour { eprintln!("{}", error.coloured()) } else { eprintln!("{error}") }
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let text = if colour { error.coloured() } else { error.to_string() };
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Says why the service doesn't start: to the journal, and to whoever types `systemctl status`.

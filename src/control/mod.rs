@@ -107,7 +107,6 @@ pub async fn run(
     let serving = count(config.routes.len(), "route");
     let (stage, watched) = watch::channel(Stage::Serving(serving.clone()));
     let sent = watched.borrow().describe(&gauges);
-    notifier.send(Notification::Ready(sent.clone()));
     journal::log(Event::Ready {
         generation: gauges.generation(),
         listeners,
@@ -116,6 +115,7 @@ pub async fn run(
         configuration: config.origin(),
         took: began.elapsed(),
     });
+    notifier.send(Notification::Ready(sent.clone()));
     let status_line = StatusLine { notifier: notifier.clone(), gauges: Arc::clone(&gauges), stage: watched, sent };
     tokio::spawn(status_line.keep());
     if let Some(every) = watchdog::interval() {

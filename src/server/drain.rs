@@ -70,6 +70,15 @@ pub struct Plan {
     pub last_exit: Option<LastExit>,
 }
 
+impl Plan {
+    /// Sets the end of the window, after which the process ends whatever happens.
+    fn end_by(&self, end: Option<Instant>) {
+        if let Some(last_exit) = &self.last_exit {
+            last_exit.at(end.map(|end| end + LAST_EXIT));
+        }
+    }
+}
+
 #[derive(PartialEq, Eq)]
 enum Waited {
     Reached,
@@ -84,6 +93,8 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
     gauges.set_draining();
     let (answered, accepted, connections) = (gauges.answered(), gauges.accepted(), gauges.connections());
     let window = *plan.window.borrow_and_update();
+    // First of all: a thread that gets stuck from here on doesn't hold up the end.
+    plan.end_by(deadline(began, window));
     journal::log(Event::DrainBegan { cause: plan.cause, window, requests: gauges.requests(), connections });
     let mut waited = Waited::Reached;
     if plan.settle != Some(Duration::ZERO) {
@@ -132,6 +143,7 @@ async fn find_carrier(server: &Server, plan: &mut Plan, began: Instant, waited: 
         }
     }
     if *waited == Waited::Hammered {
+        // The hammer is for what runs. Idle connections are on their way in a moment, if there is one.
         found = tokio::time::timeout(LAST_WORDS, carrier).await.ok().and_then(Result::ok);
     }
     if let Some(carrier) = &found {
@@ -179,9 +191,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
         }
         let window = *plan.window.borrow_and_update();
         let end = deadline(began, window);
-        if let Some(last_exit) = &plan.last_exit {
-            last_exit.at(end.map(|end| end + LAST_EXIT));
-        }
+        plan.end_by(end);
         let until = match phase {
             Phase::Settling => {
                 let settle = plan.settle.unwrap_or_else(|| window.map_or(SETTLE_AT_MOST, |window| window / 2));

@@ -71,9 +71,10 @@ async fn it_is_kept() {
 #[tokio::test]
 async fn it_is_asked_for_again_when_the_end_comes() {
     let systemd = FakeSystemd::with_http();
-    let answer = systemd.path("answer");
+    let (answer, asked) = (systemd.path("answer"), systemd.path("asked"));
     fs::write(&answer, "t 30000000\n").unwrap();
-    let service = launch(&systemd, &format!("cat {}", answer.display())).start();
+    let service = launch(&systemd, &format!("cat {}; >{}", answer.display(), asked.display())).start();
+    until(SOON, "the first answer", || fs::metadata(&asked).map_err(|error| error.to_string()));
     fs::write(&answer, "t 60000000\n").unwrap();
     let _clients = drain(&systemd, &service, " of 55 s").await;
 }
