@@ -28,11 +28,12 @@ async fn one_an_event_in_order_and_without_colours() {
         [" INFO", " GET /hello: 200, 6 bytes in "],
         [" INFO", " GET /nowhere: 404, 10 bytes in "],
         [" INFO", "SIGTERM: draining 0 requests and "],
+        [" INFO", "Connections cannot be handed over to the next process"],
         [" INFO", "Drained: settled in "],
     ]) {
         assert!(event.starts_with(parts[0]) && event.contains(parts[1]), "{parts:?} in {said}");
     }
-    assert_eq!(events.len(), 5, "{said}");
+    assert_eq!(events.len(), 6, "{said}");
 }
 
 /// What follows the time, which is in RFC 3339.
