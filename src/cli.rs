@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use crate::config::settings::Config;
 use crate::config::{self, ConfigError};
 use crate::control::{self, EINVAL};
+use crate::handover;
 use crate::journal::{self, Event, Target};
 use crate::rehearse;
 use crate::route::Router;
@@ -113,13 +114,13 @@ fn check(path: Option<&std::path::Path>) -> ExitCode {
 
 fn serve(path: Option<&std::path::Path>, began: Instant) -> ExitCode {
     // Before any thread: this reads the environment and changes it.
-    let passed = activation::take();
+    let inherited = activation::take(handover::is_stored);
     let target = Target::detect();
     journal::start(target);
     let notifier = Notifier::from_env();
 
-    let passed = match passed {
-        Ok(passed) => passed,
+    let inherited = match inherited {
+        Ok(inherited) => inherited,
         Err(error) => return failed(&notifier, &error.to_string(), EINVAL, ExitCode::FAILURE),
     };
     let config = match load(path, target) {
@@ -130,7 +131,7 @@ fn serve(path: Option<&std::path::Path>, began: Instant) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&notifier, &error.to_string(), EINVAL, ExitCode::FAILURE),
     };
-    match runtime.block_on(control::run(config, passed, &notifier, began)) {
+    match runtime.block_on(control::run(config, inherited, &notifier, began)) {
         Ok(ended) if ended.drain.cut == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => failed(&notifier, &error.to_string(), error.errno(), ExitCode::FAILURE),

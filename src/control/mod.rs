@@ -1,5 +1,6 @@
 //! The main thread: starts the service, tells systemd how it is, hears signals, and leads the drain.
 
+mod handover;
 mod heartbeat;
 mod listen;
 mod signals;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, watch};
 
+use handover::WayOut;
 use heartbeat::feed_watchdog;
 use signals::{Heard, Signals};
 use status::{Stage, StatusLine};
@@ -29,7 +31,7 @@ use crate::server::drain::{self, Plan};
 use crate::server::gauges::Gauges;
 use crate::server::last_exit::LastExit;
 use crate::server::{Options, Server, ServerError};
-use crate::systemd::activation::Passed;
+use crate::systemd::activation::{Inherited, Passed};
 use crate::systemd::notify::{Notification, Notifier};
 use crate::systemd::watchdog;
 
@@ -89,7 +91,7 @@ pub struct Ended {
 /// When it can't start, or has lost a worker.
 pub async fn run(
     config: Config,
-    passed: Vec<Passed>,
+    inherited: Inherited,
     notifier: &Notifier,
     began: Instant,
 ) -> Result<Ended, ControlError> {
@@ -97,7 +99,9 @@ pub async fn run(
     let mut signals = Signals::new()?;
     let workers = config.workers.unwrap_or_else(cores);
     let gauges = Arc::new(Gauges::new(next_generation(), workers.get()));
+    let Inherited { listeners: passed, stored } = inherited;
     let (mut server, listeners) = start(&config, workers, &gauges, passed).await?;
+    handover::take_in(&server, stored, connections_at_most(), notifier).await;
 
     let serving = count(config.routes.len(), "route");
     let (stage, watched) = watch::channel(Stage::Serving(serving.clone()));
@@ -125,6 +129,7 @@ pub async fn run(
     let _ = stage.send(Stage::Draining { began: Instant::now(), window: window.watch() });
     notifier.send(Notification::Stopping(stage.borrow().describe(&gauges)));
     window.refresh();
+    let (carrier, way_out) = WayOut::open(notifier, gauges.generation(), *window.watch().borrow());
     // Held until the process ends: the last words are bounded as well.
     let last_exit = LastExit::start();
     let (hammer, fallen) = mpsc::unbounded_channel();
@@ -136,10 +141,12 @@ pub async fn run(
         window: window.watch(),
         settle: config.drain.settle,
         hammer: fallen,
+        carrier: Some(carrier),
         last_exit: Some(last_exit.clone()),
     };
     tokio::spawn(hear_while_draining(signals, hammer, gauges, stage.subscribe()));
     let drain = drain::drain(&mut server, plan).await;
+    way_out.close();
     journal::log(Event::DrainEnded(drain.clone()));
     notifier.send(Notification::Status(status::ended(&drain)));
     notifier.flush(LAST_WORDS);
@@ -243,6 +250,12 @@ fn raise_descriptor_limit() -> usize {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
     getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+/// How many connections there can be at all.
+fn connections_at_most() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    descriptors.unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_RESERVED)
 }
 
 /// How many connections fit, when one in eight of them has a file open at the same moment.

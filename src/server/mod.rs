@@ -7,6 +7,7 @@
 pub mod app;
 pub mod body;
 mod connection;
+mod departure;
 pub mod drain;
 pub mod exchange;
 pub mod gauges;
@@ -29,11 +30,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use app::{App, Observer};
+use departure::Arrival;
 use gauges::Gauges;
 use limits::Limits;
 use listener::Listener;
 use registry::{Local, Phase, Route};
 use worker::{Command, Crew, Lost};
+
+use crate::handover::{Carried, Carrier};
 
 /// How a server is set up.
 pub struct Options {
@@ -82,6 +86,29 @@ pub struct Server {
     workers: Vec<mpsc::UnboundedSender<Command>>,
     events: mpsc::UnboundedReceiver<Result<usize, Lost>>,
     progress: Arc<Notify>,
+    permits: Arc<Semaphore>,
+    listeners: Vec<Arc<str>>,
+}
+
+/// What became of connections that have come from another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// They go on as if nothing had been.
+    pub whole: usize,
+    /// Of no listener that there is: they are told `Connection: close` with their next answer.
+    pub strangers: usize,
+    /// More than `max_connections` allows: likewise.
+    pub beyond_limit: usize,
+    /// Their sockets are none, or could not be used: closed.
+    pub unusable: usize,
+}
+
+impl Adopted {
+    /// All that have come.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.whole + self.strangers + self.beyond_limit + self.unusable
+    }
 }
 
 impl Server {
@@ -102,6 +129,8 @@ impl Server {
             max_connections,
             workers: senders.clone(),
         };
+        let listeners = crew.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
+        let permits = Arc::clone(&crew.permits);
         for (index, commands) in receivers.into_iter().enumerate() {
             let (limits, gauges) = (limits.clone(), Arc::clone(&gauges));
             let (observer, progress) = (observer.clone(), Arc::clone(&progress));
@@ -116,7 +145,7 @@ impl Server {
                 None => unreachable!("this function holds a sender"),
             }
         }
-        Ok(Self { gauges, workers: senders, events, progress })
+        Ok(Self { gauges, workers: senders, events, progress, permits, listeners })
     }
 
     /// The server's numbers.
@@ -134,6 +163,46 @@ impl Server {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    /// Takes in connections from another process, and spreads them over the workers. Each goes on where it stood.
+    pub async fn adopt(&self, connections: Vec<Carried>) -> Adopted {
+        let mut adopted = Adopted::default();
+        let mut shares: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for (index, carried) in connections.into_iter().enumerate() {
+            let stranger = !self.listeners.contains(&carried.listener);
+            let Ok(arrival) = Arrival::new(carried, stranger) else {
+                adopted.unusable += 1;
+                continue;
+            };
+            let permit = Arc::clone(&self.permits).try_acquire_owned().ok();
+            match (stranger, &permit) {
+                (true, _) => adopted.strangers += 1,
+                (false, None) => adopted.beyond_limit += 1,
+                (false, Some(_)) => adopted.whole += 1,
+            }
+            shares[index % self.workers.len()].push((arrival, permit));
+        }
+        let mut lost = 0;
+        let mut answers = Vec::new();
+        for (index, share) in shares.into_iter().enumerate() {
+            let number = share.len();
+            self.gauges.worker(index).connections.fetch_add(number, Ordering::Release);
+            let (answer, asked) = oneshot::channel();
+            let _ = self.workers[index].send(Command::Adopt(share, answer)); // a worker that is gone gives no answer
+            answers.push((number, asked));
+        }
+        for (number, asked) in answers {
+            lost += number - asked.await.unwrap_or(0);
+        }
+        adopted.unusable += lost;
+        adopted.whole = adopted.whole.saturating_sub(lost);
+        adopted
+    }
+
+    /// Lets every connection leave with `carrier` as soon as it is free, from the moment that the server closes.
+    pub fn carry_with(&self, carrier: &Arc<dyn Carrier>) {
+        self.tell(|| Command::Carry(Arc::clone(carrier)));
     }
 
     /// What tells whether the workers are alive.

@@ -1,4 +1,5 @@
-//! The sockets that systemd passes in, with their names: sd_listen_fds_with_names(3).
+//! What systemd passes in, with names: listening sockets, and what it has kept for this process.
+//! See sd_listen_fds_with_names(3).
 //!
 //! listenfd turns the numbers into owned descriptors. This layer adds what it leaves out: the names, the check that a
 //! socket really listens (a connected one passes listenfd's own checks), counts that don't fit, and the removal of
@@ -6,7 +7,7 @@
 
 use std::env;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
@@ -49,6 +50,24 @@ pub struct Passed {
     pub socket: Socket,
 }
 
+/// A descriptor that systemd has kept for this process.
+#[derive(Debug)]
+pub struct Stored {
+    /// Its `FDNAME=`.
+    pub name: String,
+    /// The descriptor itself, close-on-exec.
+    pub descriptor: OwnedFd,
+}
+
+/// All that systemd has passed.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Listening sockets.
+    pub listeners: Vec<Passed>,
+    /// Descriptors from the store.
+    pub stored: Vec<Stored>,
+}
+
 /// What systemd has passed cannot be served on.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivationError {
@@ -85,7 +104,8 @@ pub enum ActivationError {
     },
 }
 
-/// Takes the sockets that systemd has passed to this process, and cleans the environment of them.
+/// Takes the descriptors that systemd has passed to this process, and cleans the environment of them. Those whose name
+/// `is_stored` are from the store, whatever they are; all others must be listening sockets.
 ///
 /// To be called once, first thing, before any thread is started. A process to which nothing was passed gets an empty
 /// list, and so does one that merely inherited somebody else's variables (`LISTEN_PID` is another process).
@@ -94,7 +114,7 @@ pub enum ActivationError {
 ///
 /// A descriptor that isn't a listening stream socket, or a count that doesn't fit; each error names the directive of
 /// systemd.socket(5) to look at.
-pub fn take() -> Result<Vec<Passed>, ActivationError> {
+pub fn take(is_stored: fn(&str) -> bool) -> Result<Inherited, ActivationError> {
     let variable = |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let (pid, announced, names) = (variable("LISTEN_PID"), variable("LISTEN_FDS"), variable("LISTEN_FDNAMES"));
     remove_variables(&[FIRST_VARIABLE]);
@@ -116,7 +136,28 @@ pub fn take() -> Result<Vec<Passed>, ActivationError> {
         }
         None => vec![UNNAMED.to_owned(); passed.len()],
     };
-    names.into_iter().enumerate().map(|(index, name)| take_one(&mut passed, index, name)).collect()
+    let mut inherited = Inherited::default();
+    for (index, name) in names.into_iter().enumerate() {
+        if !is_stored(&name) {
+            inherited.listeners.push(take_one(&mut passed, index, name)?);
+        } else if let Some(descriptor) = take_stored(&mut passed, index) {
+            inherited.stored.push(Stored { name, descriptor });
+        }
+    }
+    Ok(inherited)
+}
+
+/// Takes a descriptor of any kind, if it is open.
+fn take_stored(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
+    let number = passed.take_raw_fd(index).ok()??;
+    // SAFETY: looked at for this one call, which says whether it is open.
+    #[allow(unsafe_code)]
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC).ok()?;
+    // SAFETY: it is open, it was passed to this process to own, and listenfd gives each number away once only.
+    #[allow(unsafe_code)]
+    let owned = unsafe { OwnedFd::from_raw_fd(number) };
+    Some(owned)
 }
 
 /// Whether the variables are meant for this process; listenfd takes it that those without a `LISTEN_PID` are.

@@ -57,6 +57,8 @@ fn one_worker_that_was_late_costs_nothing() {
     let systemd = FakeSystemd::with_http();
     let service = systemd.service(CONFIG).watchdog(patience).start();
     wait_for_signs(&service, 1);
+    // The worker's answer to the first has no outward sign, but it takes no second.
+    std::thread::sleep(patience / 4);
     let held = Held::thread(service.pid(), "worker-0");
     let before = wait_for_signs(&service, 2);
     // The second sign of life asks, and nobody answers.

@@ -20,6 +20,7 @@ pub mod hostile;
 pub mod journal;
 pub mod running;
 pub mod service;
+pub mod store;
 pub mod unit;
 pub mod wait;
 

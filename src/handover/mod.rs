@@ -1,0 +1,78 @@
+//! Handover: connections leave one process and go on in the next.
+//!
+//! A worker gives a connection that waits for a request away as a [`Carried`]: its socket, what it is in the middle of,
+//! and the bytes that were read ahead of need. A [`Carrier`] takes it across, and in the next process it is a `Carried`
+//! again, which a worker adopts. What crosses of each is its descriptor and a [record].
+//!
+//! On a restart the way leads through systemd's descriptor store: [`deposit`] puts descriptors into a vault (`vault`) and
+//! records into the ledger beside it (`ledger`), and [`adopt`] reads both back.
+//!
+//! Nothing here knows HTTP.
+
+pub mod adopt;
+pub mod deposit;
+mod ledger;
+pub mod record;
+mod vault;
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use record::Standing;
+
+const VAULT: &str = "outlive-vault-";
+const LEDGER: &str = "outlive-ledger-";
+
+fn vault_name(generation: u64, number: usize) -> String {
+    format!("{VAULT}{generation}-{number}")
+}
+
+fn ledger_name(generation: u64, number: usize) -> String {
+    format!("{LEDGER}{generation}-{number}")
+}
+
+/// Whether a descriptor of that name has been stored by this program, in any of its versions.
+#[must_use]
+pub fn is_stored(name: &str) -> bool {
+    name.starts_with(VAULT) || name.starts_with(LEDGER)
+}
+
+/// Whether it is a vault, of which generation, and which of that.
+fn parse_name(name: &str) -> Option<(bool, u64, u64)> {
+    let vault = name.strip_prefix(VAULT);
+    let (generation, number) = vault.or_else(|| name.strip_prefix(LEDGER))?.split_once('-')?;
+    Some((vault.is_some(), generation.parse().ok()?, number.parse().ok()?))
+}
+
+/// A connection between two processes: everything that there is of it.
+///
+/// Dropping it closes this process's copy of the socket, without a word to the client.
+#[derive(Debug)]
+pub struct Carried {
+    /// Its socket.
+    pub socket: OwnedFd,
+    /// What it waits for.
+    pub standing: Standing,
+    /// The name of the listener that accepted it.
+    pub listener: Arc<str>,
+    /// Who is at the other end; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// Since when it waits.
+    pub since: Instant,
+    /// Requests served on it.
+    pub requests: u64,
+    /// Bytes that were read from the socket and belong to requests that nobody has begun to serve.
+    pub ahead: Bytes,
+}
+
+/// A way to the next process.
+pub trait Carrier: Send + Sync + std::fmt::Debug {
+    /// Takes connections along, and returns those that it cannot: they stay where they are.
+    ///
+    /// Once it returns, the connections taken go on in the next process even if this one is killed.
+    fn carry(&self, connections: Vec<Carried>) -> Vec<Carried>;
+}
