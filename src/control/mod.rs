@@ -150,6 +150,7 @@ pub async fn run(
     way_out.close();
     journal::log(Event::DrainEnded(drain.clone()));
     notifier.send(Notification::Status(status::ended(&drain)));
+    window.answered(LAST_WORDS).await;
     notifier.flush(LAST_WORDS);
     journal::flush(LAST_WORDS);
     Ok(Ended { drain })
