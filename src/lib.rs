@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 #[doc(hidden)]
 pub mod control;
+pub mod handover;
 pub mod journal;
 pub mod rehearse;
 pub mod route;
