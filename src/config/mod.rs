@@ -13,6 +13,7 @@
 
 mod diagnostic;
 mod fragment;
+pub mod last_good;
 mod load;
 mod merge;
 mod names;

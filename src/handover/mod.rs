@@ -6,7 +6,12 @@
 //!
 //! Nothing here knows HTTP.
 
+pub mod elders;
+pub mod launch;
+pub mod link;
+pub mod predecessor;
 pub mod record;
+pub mod successor;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

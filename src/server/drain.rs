@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use super::Server;
@@ -59,6 +59,12 @@ pub struct Plan {
     pub settle: Option<Duration>,
     /// Whatever is received here, its cause, ends the drain at once.
     pub hammer: mpsc::UnboundedReceiver<&'static str>,
+    /// Whether the service goes on in a process that serves already: then nobody should think it unhealthy.
+    pub succeeded: bool,
+    /// Told when nothing is accepted any more.
+    pub closed: Option<oneshot::Sender<()>>,
+    /// How many older processes have yet to end; a drain waits for them, since they are killed when it is over.
+    pub elders: watch::Receiver<usize>,
     /// Ends the process a little after the window, should the drain not come to its own end. `None`: the process isn't
     /// the drain's to end.
     pub last_exit: Option<LastExit>,
@@ -75,7 +81,9 @@ enum Waited {
 pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
     let began = Instant::now();
     let gauges = Arc::clone(server.gauges());
-    gauges.set_draining();
+    if !plan.succeeded {
+        gauges.set_draining();
+    }
     let (answered, accepted, connections) = (gauges.answered(), gauges.accepted(), gauges.connections());
     let window = *plan.window.borrow_and_update();
     journal::log(Event::DrainBegan { cause: plan.cause, window, requests: gauges.requests(), connections });
@@ -113,11 +121,18 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
     loop {
         let workers = server.gauges.workers();
         let all_in = workers.iter().all(|worker| worker.phase.load(Ordering::Acquire) >= entered);
+        if all_in
+            && phase == Phase::Closing
+            && let Some(closed) = plan.closed.take()
+        {
+            let _ = closed.send(()); // whoever asked may have gone
+        }
+        let alone = *plan.elders.borrow_and_update() == 0;
         let reached = match phase {
             Phase::Settling => workers.iter().all(|worker| worker.running_since_before.load(Ordering::Acquire) == 0),
             _ => server.gauges.connections() == 0,
         };
-        if all_in && reached {
+        if all_in && reached && alone {
             return Waited::Reached;
         }
         let window = *plan.window.borrow_and_update();
@@ -140,6 +155,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
                 return Waited::Hammered;
             }
             Ok(()) = plan.window.changed() => {}
+            Ok(()) = plan.elders.changed() => {}
         }
     }
 }

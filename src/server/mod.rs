@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod body;
+pub mod census;
 mod connection;
 pub mod drain;
 pub mod exchange;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use app::{App, Observer};
+use census::CensusTaker;
 use gauges::Gauges;
 use limits::Limits;
 use listener::Listener;
@@ -140,6 +142,12 @@ impl Server {
     #[must_use]
     pub fn pulse(&self) -> Pulse {
         Pulse { gauges: Arc::clone(&self.gauges), workers: self.workers.clone() }
+    }
+
+    /// What counts the connections by what they are doing.
+    #[must_use]
+    pub fn census(&self) -> CensusTaker {
+        CensusTaker { workers: self.workers.clone() }
     }
 
     fn tell(&self, command: impl Fn() -> Command) {

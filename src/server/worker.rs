@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::app::App;
+use super::census::Census;
 use super::exchange::{ConnectionInfo, Peer};
 use super::http2::LocalExecutor;
 use super::io::{Detached, Stream};
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Beat(u64),
     /// Name the routes of the requests that would be lost if the process ended now.
     AtStake(oneshot::Sender<Vec<Route>>),
+    /// Count the connections.
+    Census(oneshot::Sender<Census>),
 }
 
 /// What one worker needs to know of all.
@@ -93,7 +96,7 @@ pub(crate) fn start<A: App + Send>(
 fn run<A: App>(
     app: A,
     local: Local,
-    crew: Crew,
+    mut crew: Crew,
     mut commands: mpsc::UnboundedReceiver<Command>,
     ready: &mpsc::UnboundedSender<Result<usize, Lost>>,
 ) -> std::io::Result<()> {
@@ -101,9 +104,11 @@ fn run<A: App>(
     runtime.block_on(async move {
         let (http1, http2) = (h1::builder(&local.limits), h2::builder(&local.limits));
         let worker = Rc::new(Worker { app, local: Rc::new(local), http1, http2 });
+        // Not kept: once a drain closes, a listener shall be open in the next process alone, if there at all.
+        let listeners = std::mem::take(&mut crew.listeners);
         let crew = Rc::new(crew);
         let mut accepting = Vec::new();
-        for listener in &crew.listeners {
+        for listener in listeners {
             accepting.push(spawn_local(accept_all(listener.register()?, Rc::clone(&worker), Rc::clone(&crew))));
         }
         let _ = ready.send(Ok(worker.local.index));
@@ -134,6 +139,7 @@ fn run<A: App>(
                     sweep = sweeping(if phase == Phase::Closing { SWEEP_CLOSING } else { SWEEP });
                 }
                 Some(Command::Beat(number)) => worker.local.gauges().heartbeat.store(number, Ordering::Release),
+                Some(Command::Census(answer)) => drop(answer.send(worker.local.census())),
                 Some(Command::AtStake(answer)) => drop(answer.send(worker.local.at_stake())),
                 None => return Ok(()),
             }

@@ -6,16 +6,24 @@
 
 use std::env;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
+use rustix::net::{AddressFamily, SocketType};
 
 /// The number of the first descriptor passed: SD_LISTEN_FDS_START of sd_listen_fds(3).
-const FIRST: RawFd = 3;
+pub const FIRST: RawFd = 3;
+
+/// The name of the descriptor that links a successor to the process that has started it.
+pub const LINK: &str = "outlive-predecessor";
 
 /// The name of a descriptor passed without names: sd_listen_fds_with_names(3).
 const UNNAMED: &str = "unknown";
+
+/// Of socket(2), as listenfd wants them.
+const AF_UNIX: i32 = AddressFamily::UNIX.as_raw() as i32;
+const SOCK_SEQPACKET: i32 = SocketType::SEQPACKET.as_raw() as i32;
 
 const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
 
@@ -47,6 +55,15 @@ pub struct Passed {
     pub name: String,
     /// The socket itself, close-on-exec.
     pub socket: Socket,
+}
+
+/// All that was passed to this process.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Listening sockets, from systemd or from the process that this one follows.
+    pub listeners: Vec<Passed>,
+    /// The link to the process that this one follows, if it was started by a reload.
+    pub link: Option<OwnedFd>,
 }
 
 /// What systemd has passed cannot be served on.
@@ -88,13 +105,13 @@ pub enum ActivationError {
 /// Takes the sockets that systemd has passed to this process, and cleans the environment of them.
 ///
 /// To be called once, first thing, before any thread is started. A process to which nothing was passed gets an empty
-/// list, and so does one that merely inherited somebody else's variables (`LISTEN_PID` is another process).
+/// list of listeners, and so does one that merely inherited somebody else's variables (`LISTEN_PID` is another process).
 ///
 /// # Errors
 ///
 /// A descriptor that isn't a listening stream socket, or a count that doesn't fit; each error names the directive of
 /// systemd.socket(5) to look at.
-pub fn take() -> Result<Vec<Passed>, ActivationError> {
+pub fn take() -> Result<Inherited, ActivationError> {
     let variable = |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let (pid, announced, names) = (variable("LISTEN_PID"), variable("LISTEN_FDS"), variable("LISTEN_FDNAMES"));
     remove_variables(&[FIRST_VARIABLE]);
@@ -116,7 +133,17 @@ pub fn take() -> Result<Vec<Passed>, ActivationError> {
         }
         None => vec![UNNAMED.to_owned(); passed.len()],
     };
-    names.into_iter().enumerate().map(|(index, name)| take_one(&mut passed, index, name)).collect()
+    let mut inherited = Inherited::default();
+    for (index, name) in names.into_iter().enumerate() {
+        if name == LINK
+            && let Ok(Some(link)) = passed.take_custom(index, AF_UNIX, SOCK_SEQPACKET, "link")
+        {
+            inherited.link = Some(link);
+        } else {
+            inherited.listeners.push(take_one(&mut passed, index, name)?);
+        }
+    }
+    Ok(inherited)
 }
 
 /// Whether the variables are meant for this process; listenfd takes it that those without a `LISTEN_PID` are.
