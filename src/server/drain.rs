@@ -121,6 +121,9 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
     loop {
         let workers = server.gauges.workers();
         let all_in = workers.iter().all(|worker| worker.phase.load(Ordering::Acquire) >= entered);
+        if all_in && phase == Phase::Closing && plan.succeeded {
+            server.tell(|| Command::CloseListeners);
+        }
         if all_in
             && phase == Phase::Closing
             && let Some(closed) = plan.closed.take()

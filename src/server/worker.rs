@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Beat(u64),
     /// Name the routes of the requests that would be lost if the process ended now.
     AtStake(oneshot::Sender<Vec<Route>>),
+    /// Hold the listeners open no longer: they are another process's, if anyone's.
+    CloseListeners,
     /// Count the connections.
     Census(oneshot::Sender<Census>),
 }
@@ -104,11 +106,10 @@ fn run<A: App>(
     runtime.block_on(async move {
         let (http1, http2) = (h1::builder(&local.limits), h2::builder(&local.limits));
         let worker = Rc::new(Worker { app, local: Rc::new(local), http1, http2 });
-        // Not kept: once a drain closes, a listener shall be open in the next process alone, if there at all.
-        let listeners = std::mem::take(&mut crew.listeners);
+        let mut listeners = std::mem::take(&mut crew.listeners);
         let crew = Rc::new(crew);
         let mut accepting = Vec::new();
-        for listener in listeners {
+        for listener in &listeners {
             accepting.push(spawn_local(accept_all(listener.register()?, Rc::clone(&worker), Rc::clone(&crew))));
         }
         let _ = ready.send(Ok(worker.local.index));
@@ -139,6 +140,7 @@ fn run<A: App>(
                     sweep = sweeping(if phase == Phase::Closing { SWEEP_CLOSING } else { SWEEP });
                 }
                 Some(Command::Beat(number)) => worker.local.gauges().heartbeat.store(number, Ordering::Release),
+                Some(Command::CloseListeners) => listeners.clear(),
                 Some(Command::Census(answer)) => drop(answer.send(worker.local.census())),
                 Some(Command::AtStake(answer)) => drop(answer.send(worker.local.at_stake())),
                 None => return Ok(()),
