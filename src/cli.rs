@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
@@ -12,10 +13,12 @@ use crate::config::last_good::LastGood;
 use crate::config::settings::Config;
 use crate::config::{self, ConfigError};
 use crate::control::{self, Beginning, EINVAL};
-use crate::handover::launch;
 use crate::handover::predecessor::{Complaints, Predecessor};
+use crate::handover::{self, launch};
 use crate::journal::{self, Event, Target};
 use crate::rehearse;
+use crate::route::Router;
+use crate::server::gauges::Gauges;
 use crate::status::{self, InUse, VERSION};
 use crate::systemd::activation;
 use crate::systemd::notify::{Notification, Notifier};
@@ -123,7 +126,12 @@ fn check(path: Option<&Path>) -> ExitCode {
             for warning in &config.warnings {
                 eprintln!("{warning}\n");
             }
-            println!("{}", config.summary());
+            // Folders are opened and paths are laid out, as a start would.
+            if let Err(error) = Router::new(&config.routes, &Arc::new(Gauges::new(1, 1))) {
+                eprintln!("error: {error}");
+                return ExitCode::from(CONFIGURATION);
+            }
+            println!("The configuration ({}) is valid: {}", config.origin(), config.summary());
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -172,7 +180,7 @@ fn complain(text: &str) -> ExitCode {
 
 fn serve(path: Option<&Path>, control: Option<PathBuf>, began: Instant) -> ExitCode {
     // Before any thread: this reads the environment and changes it.
-    let inherited = activation::take();
+    let inherited = activation::take(handover::is_stored);
     let (inherited, predecessor) = match inherited.map(|mut inherited| (inherited.link.take(), inherited)) {
         Ok((None, inherited)) => (Ok(inherited), None),
         Ok((Some(link), inherited)) => match Predecessor::greet(link) {
@@ -190,8 +198,8 @@ fn serve(path: Option<&Path>, control: Option<PathBuf>, began: Instant) -> ExitC
     }
     let start = Start { notifier: &notifier, target, complaints };
 
-    let passed = match inherited {
-        Ok(inherited) => inherited.listeners,
+    let inherited = match inherited {
+        Ok(inherited) => inherited,
         Err(error) => return start.failed(&error.to_string(), EINVAL, ExitCode::FAILURE),
     };
     let (config, configuration) = match start.configuration(path) {
@@ -202,7 +210,7 @@ fn serve(path: Option<&Path>, control: Option<PathBuf>, began: Instant) -> ExitC
         Ok(runtime) => runtime,
         Err(error) => return start.failed(&error.to_string(), EINVAL, ExitCode::FAILURE),
     };
-    let beginning = Beginning { config, configuration, passed, predecessor, control, began };
+    let beginning = Beginning { config, configuration, inherited, predecessor, control, began };
     match runtime.block_on(control::run(beginning, &notifier)) {
         Ok(ended) if ended.drain.cut == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

@@ -138,6 +138,7 @@ impl Running {
                 window,
                 settle,
                 hammer,
+                carrier: None,
                 succeeded: false,
                 closed: None,
                 elders: watch::channel(0).1,

@@ -47,6 +47,15 @@ impl Config {
     pub fn summary(&self) -> String {
         format!("{} on {}", counted(self.routes.len(), "route"), counted(self.listeners.len(), "listener"))
     }
+
+    /// Where it came from, in a few words: `/etc/outlive/outlive.toml, /etc/outlive/outlive.toml.d/site.toml`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        if self.sources.is_empty() {
+            return "built in".to_owned();
+        }
+        self.sources.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// `[listen.NAME]`.

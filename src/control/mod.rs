@@ -1,5 +1,6 @@
 //! The main thread: starts the service, tells systemd how it is, hears signals, and leads the drain.
 
+mod handover;
 mod heartbeat;
 mod line;
 mod listen;
@@ -18,6 +19,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
 
+use handover::WayOut;
 use heartbeat::feed_watchdog;
 use line::{Serving, Stage, StatusLine};
 use listen::Listeners;
@@ -40,7 +42,7 @@ use crate::server::last_exit::LastExit;
 use crate::server::{Options, Server, ServerError};
 use crate::status::socket::{self, ControlSocket, ReloadRequest};
 use crate::status::{self, Facts, Handover, InUse, State, runtime_directory};
-use crate::systemd::activation::Passed;
+use crate::systemd::activation::{Inherited, Passed};
 use crate::systemd::notify::{Notification, Notifier};
 use crate::systemd::watchdog;
 
@@ -103,8 +105,8 @@ pub struct Beginning {
     pub config: Config,
     /// What it is, and whether it is the one on disk.
     pub configuration: InUse,
-    /// The listeners that were passed.
-    pub passed: Vec<Passed>,
+    /// What was passed to it.
+    pub inherited: Inherited,
     /// The process that has started this one, if it is a successor.
     pub predecessor: Option<Predecessor>,
     /// Where to answer questions; `None`: where the service's own place is.
@@ -121,15 +123,16 @@ pub struct Beginning {
 pub async fn run(beginning: Beginning, notifier: &Notifier) -> Result<Ended, ControlError> {
     // First of all: from here on a signal is heard, not obeyed blindly.
     let mut signals = Signals::new()?;
-    let Beginning { config, configuration, passed, predecessor, control, began } = beginning;
+    let Beginning { config, configuration, inherited, predecessor, control, began } = beginning;
     let workers = config.workers.unwrap_or_else(cores);
     let hello = predecessor.as_ref().map(|predecessor| predecessor.hello().clone());
     let generation = hello.as_ref().map_or_else(|| last_generation() + 1, |hello| hello.generation + 1);
     let gauges = Arc::new(Gauges::new(generation, workers.get()));
-    let inherited = hello.map(|hello| hello.bound).unwrap_or_default();
-    let (mut server, listening) = start(&config, workers, &gauges, passed, &inherited).await?;
+    let bound = hello.map(|hello| hello.bound).unwrap_or_default();
+    let Inherited { listeners: passed, stored, .. } = inherited;
+    let (mut server, listening) = start(&config, workers, &gauges, passed, &bound).await?;
+    let restarted = handover::take_in(&server, stored, connections_at_most(), notifier, began).await;
 
-    let elders = Elders::default();
     let mut takeover = None;
     if let Some(predecessor) = predecessor {
         takeover = succession::wait_for_it(predecessor, &mut signals, &mut server).await?;
@@ -142,8 +145,12 @@ pub async fn run(beginning: Beginning, notifier: &Notifier) -> Result<Ended, Con
     let facts = Arc::new(Facts::new(Arc::clone(&gauges), server.census(), listening.addresses.clone(), configuration));
     let succeeding = takeover.is_some();
     let asked = serve_control(control, succeeding, &facts);
+    if let Some(restarted) = restarted {
+        facts.handed_over(restarted);
+    }
+    let elders = Elders::new(handover::receive(server.adopter(), &facts));
     if let Some(takeover) = takeover {
-        facts.handed_over(Handover::of_reload(generation - 1, began.elapsed()));
+        facts.handed_over(Handover::now("reload", generation - 1, began.elapsed()));
         elders.adopt(takeover.taken().await);
         notifier.speak();
     }
@@ -276,6 +283,8 @@ impl Service<'_> {
         self.notifier.send(Notification::Stopping(self.stage.borrow().describe(&self.gauges)));
         self.window.refresh();
         succession::stop_elders(&self.elders, self.window.watch());
+        let window = *self.window.watch().borrow();
+        let (carrier, way_out) = WayOut::open(self.notifier, self.gauges.generation(), window);
         // Held until the process ends: the last words are bounded as well.
         let last_exit = LastExit::start();
         let (hammer, fallen) = mpsc::unbounded_channel();
@@ -290,6 +299,7 @@ impl Service<'_> {
             hammer: fallen,
             succeeded: false,
             closed: None,
+            carrier: Some(carrier),
             elders: self.elders.left(),
             last_exit: Some(last_exit.clone()),
         };
@@ -303,6 +313,7 @@ impl Service<'_> {
             self.stage.subscribe(),
         ));
         let drain = drain::drain(&mut self.server, plan).await;
+        way_out.close();
         journal::log(Event::DrainEnded(drain.clone()));
         status::note_drain(&drain, self.gauges.generation());
         self.notifier.send(Notification::Status(line::ended(&drain)));
@@ -326,6 +337,7 @@ impl Service<'_> {
         let (closing, closed) = oneshot::channel();
         let announced = spawn_local(succession::announce(wish, pid, generation + 1, closed));
         let (stop_window, stage) = (window.watch(), stage.subscribe());
+        let (carrier, crossing) = handover::to_successor(&link);
         let linger = Linger { signals, link, hammer, window: limit, began, stop_window, gauges, stage };
         spawn_local(linger.watch());
         let plan = Plan {
@@ -335,10 +347,12 @@ impl Service<'_> {
             hammer: fallen,
             succeeded: true,
             closed: Some(closing),
+            carrier,
             elders: watch::channel(0).1,
             last_exit: Some(last_exit.clone()),
         };
         let drain = drain::drain(&mut server, plan).await;
+        crossing.end().await;
         journal::log(Event::DrainEnded(drain.clone()));
         status::note_drain(&drain, generation);
         journal::log(Event::OldEnded { generation, after: began.elapsed() });
@@ -489,6 +503,12 @@ fn raise_descriptor_limit() -> usize {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
     getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+/// How many connections there can be at all.
+fn connections_at_most() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    descriptors.unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_RESERVED)
 }
 
 /// How many connections fit, when one in eight of them has a file open at the same moment.

@@ -53,6 +53,7 @@ pub(super) async fn step_back(server: &mut Server) {
             hammer,
             succeeded: true,
             closed: None,
+            carrier: None,
             elders: watch::channel(0).1,
             last_exit: None,
         };

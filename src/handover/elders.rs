@@ -8,17 +8,23 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, spawn_local};
 
+use super::Carried;
 use super::link::{Link, Message};
+use super::passage::{self, PassageError};
 
 /// The processes that are older than this one and haven't ended yet. Belongs to one thread.
 #[derive(Clone, Debug)]
 pub struct Elders {
     all: Rc<RefCell<Vec<Elder>>>,
     left: Rc<watch::Sender<usize>>,
+    arrivals: mpsc::UnboundedSender<Arrival>,
 }
+
+/// A connection that an older process has handed over, or why it is lost.
+pub type Arrival = Result<Carried, PassageError>;
 
 #[derive(Debug)]
 struct Elder {
@@ -26,20 +32,23 @@ struct Elder {
     watch: AbortHandle,
 }
 
-impl Default for Elders {
-    fn default() -> Self {
-        Self { all: Rc::default(), left: Rc::new(watch::channel(0).0) }
-    }
-}
-
 impl Elders {
+    /// None yet. What they hand over is sent to `arrivals`.
+    #[must_use]
+    pub fn new(arrivals: mpsc::UnboundedSender<Arrival>) -> Self {
+        Self { all: Rc::default(), left: Rc::new(watch::channel(0).0), arrivals }
+    }
+
     /// Watches over processes until they end. To be called within a [`tokio::task::LocalSet`].
     pub fn adopt(&self, links: Vec<Link>) {
         for link in links.into_iter().map(Rc::new) {
             let (elders, this) = (self.clone(), Rc::clone(&link));
             let watch = spawn_local(async move {
-                // Nothing else that it says matters here.
-                while let Ok(Some(_)) = this.receive().await {}
+                while let Ok(Some((message, descriptors))) = this.receive().await {
+                    if let Message::Connection(bytes) = message {
+                        let _ = elders.arrivals.send(passage::arrive(&bytes, descriptors));
+                    }
+                }
                 elders.all.borrow_mut().retain(|elder| !Rc::ptr_eq(&elder.link, &this));
                 elders.count();
             });

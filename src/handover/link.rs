@@ -13,6 +13,7 @@
 //! | `ready`, or `failed` | the successor | every worker accepts; or why not |
 //! | `main` | the old one | you are the service now; the descriptors are links to processes still older |
 //! | `taken` | the successor | I have taken over |
+//! | `connection` | the old one | go on with this one |
 //! | `stop`, `hammer` | the successor | the service ends: within so many microseconds; at once |
 //!
 //! A message begins with its name and a newline. An unknown one is ignored: the two processes may be of different
@@ -75,6 +76,8 @@ pub enum Message {
     Stop(Option<Duration>),
     /// The service ends at once.
     Hammer,
+    /// A connection: see [`super::passage`].
+    Connection(Vec<u8>),
     /// Something that this version doesn't know.
     Unknown(String),
 }
@@ -94,12 +97,16 @@ impl Message {
             Self::Taken => ("taken", String::new()),
             Self::Stop(within) => ("stop", within.map_or_else(String::new, |within| within.as_micros().to_string())),
             Self::Hammer => ("hammer", String::new()),
+            Self::Connection(bytes) => return [b"connection\n", &bytes[..]].concat(),
             Self::Unknown(name) => (name.as_str(), String::new()),
         };
         format!("{name}\n{body}").into_bytes()
     }
 
     fn decode(bytes: &[u8]) -> Self {
+        if let Some(body) = bytes.strip_prefix(b"connection\n") {
+            return Self::Connection(body.to_vec());
+        }
         let text = String::from_utf8_lossy(bytes);
         let (name, body) = text.split_once('\n').unwrap_or((&text, ""));
         let known = match name {
@@ -253,6 +260,7 @@ mod tests {
             Message::Stop(Some(Duration::from_millis(1500))),
             Message::Stop(None),
             Message::Hammer,
+            Message::Connection(vec![0, 255, b'\n']),
             Message::Unknown("news".to_owned()),
         ] {
             send(one.as_fd(), &message, &[]).unwrap();

@@ -4,14 +4,25 @@
 //! and the bytes that were read ahead of need. A [`Carrier`] takes it across, and in the next process it is a `Carried`
 //! again, which a worker adopts. What crosses of each is its descriptor and a [record].
 //!
+//! On a restart the way leads through systemd's descriptor store: [`deposit`] puts descriptors into a vault (`vault`) and
+//! records into the ledger beside it (`ledger`), and [`adopt`] reads both back.
+//!
+//! On a reload the [`successor`] is started by way of [`launch`], and as soon as it is ready connections go straight to it,
+//! over the [`link`] to its [`predecessor`] ([`passage`]). Older processes still finish their requests then ([`elders`]).
+//!
 //! Nothing here knows HTTP.
 
+pub mod adopt;
+pub mod deposit;
 pub mod elders;
 pub mod launch;
+mod ledger;
 pub mod link;
+pub mod passage;
 pub mod predecessor;
 pub mod record;
 pub mod successor;
+mod vault;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -21,6 +32,30 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use record::Standing;
+
+const VAULT: &str = "outlive-vault-";
+const LEDGER: &str = "outlive-ledger-";
+
+fn vault_name(generation: u64, number: usize) -> String {
+    format!("{VAULT}{generation}-{number}")
+}
+
+fn ledger_name(generation: u64, number: usize) -> String {
+    format!("{LEDGER}{generation}-{number}")
+}
+
+/// Whether a descriptor of that name has been stored by this program, in any of its versions.
+#[must_use]
+pub fn is_stored(name: &str) -> bool {
+    name.starts_with(VAULT) || name.starts_with(LEDGER)
+}
+
+/// Whether it is a vault, of which generation, and which of that.
+fn parse_name(name: &str) -> Option<(bool, u64, u64)> {
+    let vault = name.strip_prefix(VAULT);
+    let (generation, number) = vault.or_else(|| name.strip_prefix(LEDGER))?.split_once('-')?;
+    Some((vault.is_some(), generation.parse().ok()?, number.parse().ok()?))
+}
 
 /// A connection between two processes: everything that there is of it.
 ///

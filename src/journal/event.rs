@@ -46,6 +46,14 @@ pub mod message_id {
     pub const LAST_GOOD_SERVED: &str = "d9e6ff999c10418c8352acaec6f96bc5";
     /// Something that only makes the service less comfortable doesn't work.
     pub const INCONVENIENCE: &str = "5e6f88b235cb428ebde961ee17415539";
+    /// Connections were taken over from the process before.
+    pub const HANDOVER_ADOPTED: &str = "cc412d1046c644b88f1075428ac13668";
+    /// Connections could not be handed over, and end with this process.
+    pub const HANDOVER_REFUSED: &str = "aac05783762e4855b7b8a07565f84092";
+    /// All connections but busy ones have left for the next process.
+    pub const HANDED_OVER: &str = "ee242b83302b47c3a5158cda14e9aba9";
+    /// Connections have no way to the next process.
+    pub const HANDOVER_IMPOSSIBLE: &str = "0785ae2777f449f697aef4b6f4b5e2b7";
     /// A request has ended: the access log.
     pub const REQUEST: &str = "91acd0608e58448e870613971440b0c0";
     /// journald was too slow, and entries were dropped.
@@ -194,6 +202,44 @@ pub enum Event {
         /// What, and what to do.
         text: String,
     },
+    /// Connections were taken over from the process before.
+    HandoverAdopted {
+        /// Which process that was, if it has said so.
+        former: Option<u64>,
+        /// Connections that it has handed over.
+        expected: usize,
+        /// Connections that go on as if nothing had been.
+        adopted: usize,
+        /// Connections that were closed, or will be after their next answer.
+        rejected: usize,
+        /// Why: `2 of no listener that there is`; empty if none.
+        reasons: String,
+        /// Whether the process before had come to the end of its drain.
+        complete: bool,
+        /// From the first look to the last connection.
+        took: Duration,
+    },
+    /// All connections but those with requests that still run have left for the next process.
+    HandedOver {
+        /// How many have left.
+        connections: usize,
+        /// How long that took.
+        took: Duration,
+        /// Requests that still run.
+        requests: usize,
+    },
+    /// Connections have no way to the next process: the drain closes them.
+    HandoverImpossible {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Connections could not be handed over.
+    HandoverRefused {
+        /// How many.
+        connections: usize,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A request has ended.
     Request(Box<RequestEntry>),
     /// Entries were dropped.
@@ -225,6 +271,10 @@ pub struct DrainSummary {
     pub cut_routes: String,
     /// Connections that were closed in good order.
     pub closed: usize,
+    /// Connections that were handed over to the next process.
+    pub handed_over: usize,
+    /// How long that took, but for waiting until they were free.
+    pub handover: Duration,
 }
 
 /// One line of the access log.
@@ -289,7 +339,13 @@ impl Event {
                 self.emit_drain();
             }
             Self::ReloadBegan { .. } | Self::ReloadDone { .. } | Self::ReloadFailed { .. } | Self::OldEnded { .. } => {
-                self.emit_reload()
+                self.emit_reload();
+            }
+            Self::HandoverAdopted { .. }
+            | Self::HandedOver { .. }
+            | Self::HandoverImpossible { .. }
+            | Self::HandoverRefused { .. } => {
+                self.emit_handover();
             }
             Self::AcceptFailed { .. }
             | Self::ConnectionsFull { .. }
@@ -398,6 +454,56 @@ impl Event {
         }
     }
 
+    fn emit_handover(self) {
+        macro_rules! adopted {
+            ($level:ident) => {
+                if let Self::HandoverAdopted { former, expected, adopted, rejected, reasons, complete, took } = self {
+                    let from = former.map_or_else(String::new, |former| format!(" from generation {former}"));
+                    let whole = if complete { "" } else { ", which did not come to the end of its drain" };
+                    $level!(
+                        MESSAGE_ID = message_id::HANDOVER_ADOPTED,
+                        FORMER_GENERATION = former,
+                        EXPECTED = expected,
+                        ADOPTED = adopted,
+                        REJECTED = rejected,
+                        REASONS = reasons,
+                        COMPLETE = complete,
+                        DURATION_USEC = usec(took),
+                        "Adopted {adopted} of {}{from}{whole} in {}{}",
+                        count(expected, "connection"),
+                        human(took),
+                        if rejected == 0 { String::new() } else { format!("; {rejected} rejected: {reasons}") },
+                    );
+                }
+            };
+        }
+        match self {
+            Self::HandoverAdopted { rejected: 0, .. } => adopted!(info),
+            Self::HandoverAdopted { .. } => adopted!(warn),
+            Self::HandedOver { connections, took, requests } => info!(
+                MESSAGE_ID = message_id::HANDED_OVER,
+                CONNECTIONS = connections,
+                DURATION_USEC = usec(took),
+                REQUESTS = requests,
+                "Handed over {} in {}, {} left to finish",
+                count(connections, "connection"),
+                human(took),
+                count(requests, "request"),
+            ),
+            Self::HandoverImpossible { reason } => info!(
+                MESSAGE_ID = message_id::HANDOVER_IMPOSSIBLE,
+                "Connections cannot be handed over to the next process and will be closed: {reason}"
+            ),
+            Self::HandoverRefused { connections, reason } => warn!(
+                MESSAGE_ID = message_id::HANDOVER_REFUSED,
+                CONNECTIONS = connections,
+                "{} cannot be handed over to the next process and will be closed: {reason}",
+                count(connections, "connection"),
+            ),
+            other => debug!("{other:?}"),
+        }
+    }
+
     fn emit_trouble(self) {
         match self {
             Self::AcceptFailed { listener, error } => warn!(
@@ -440,8 +546,12 @@ impl Event {
 
 impl DrainSummary {
     fn emit(&self) {
-        let Self { cause, settle, close, finished, cut, cut_routes, closed } = self;
+        let Self { cause, settle, close, finished, cut, cut_routes, closed, handed_over, handover } = self;
         let phases = format!("settled in {}, closed in {}", human(*settle), human(*close));
+        let connections = match handed_over {
+            0 => format!("{} closed", count(*closed, "connection")),
+            _ => format!("{} handed over in {}, {closed} closed", count(*handed_over, "connection"), human(*handover)),
+        };
         if *cut == 0 {
             info!(
                 MESSAGE_ID = message_id::DRAIN_ENDED,
@@ -451,9 +561,10 @@ impl DrainSummary {
                 FINISHED = finished,
                 CUT = cut,
                 CLOSED = closed,
-                "Drained: {phases}; {} finished, none cut, {} closed",
+                HANDED_OVER = handed_over,
+                HANDOVER_USEC = usec(*handover),
+                "Drained: {phases}; {} finished, none cut, {connections}",
                 count(usize::try_from(*finished).unwrap_or(usize::MAX), "request"),
-                count(*closed, "connection"),
             );
         } else {
             warn!(
@@ -465,9 +576,10 @@ impl DrainSummary {
                 CUT = cut,
                 CUT_ROUTES = cut_routes,
                 CLOSED = closed,
-                "Drained, but {} cut on {cut_routes}: {phases}; {finished} finished, {} closed",
+                HANDED_OVER = handed_over,
+                HANDOVER_USEC = usec(*handover),
+                "Drained, but {} cut on {cut_routes}: {phases}; {finished} finished, {connections}",
                 if *cut == 1 { "1 request was".to_owned() } else { format!("{cut} requests were") },
-                count(*closed, "connection"),
             );
         }
     }

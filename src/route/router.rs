@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use http_body::Body as _;
 
 use super::body::Body;
 use super::error::RouteError;
@@ -93,7 +92,7 @@ impl Router {
             });
         };
         exchange.set_route(Arc::clone(&endpoint.label));
-        if !body.is_end_stream() && declared_length(&head.headers).is_some_and(|length| length > endpoint.max_body) {
+        if declared_length(&head.headers).is_some_and(|length| length > endpoint.max_body) {
             return Reply::now(refusal::too_large());
         }
         body.set_limit(endpoint.max_body);

@@ -12,7 +12,8 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 
 use super::app::App;
-use super::io::{Io, Stream};
+use super::departure::depart;
+use super::io::Io;
 use super::registry::{Entry, Local, Phase, Registered};
 use super::worker::Worker;
 use super::{http1, http2};
@@ -40,27 +41,43 @@ pub(super) enum Wake {
     Leave,
 }
 
-/// Serves a connection to its end.
-pub(super) async fn run<A: App>(worker: Rc<Worker<A>>, stream: Stream, registered: Registered) {
-    let entry = &registered.entry;
-    let mut io = Io::new(stream, Rc::clone(entry));
-    entry.expire_at(worker.local.after(worker.local.limits.idle_timeout));
+/// Serves a connection to its end here, or until it leaves for the next process.
+pub(super) async fn run<A: App>(worker: Rc<Worker<A>>, mut io: Io, registered: Registered) {
+    let (local, entry) = (&worker.local, &registered.entry);
+    let undecided = |ahead: &Bytes| ahead.len() < PREFACE.len() && PREFACE.starts_with(ahead);
+    let waits = io.ahead.is_empty() || (entry.requests.get() == 0 && undecided(&io.ahead));
+    let timeout = if waits { local.limits.idle_timeout } else { local.limits.head_timeout };
+    entry.expire_at(entry.since.get().checked_add(timeout));
+    let mut wake = Wake::Bytes;
     let mut patient = true;
-    let wake = loop {
-        let wake = park(&mut io, &worker.local, entry, patient).await;
-        let undecided = io.ahead.len() < PREFACE.len() && PREFACE.starts_with(&io.ahead);
-        match wake {
-            Wake::Bytes if undecided => {}
-            Wake::Leave if patient => {
-                // Its client has connected in good faith, and its request is on the way.
-                patient = false;
-                entry.expire_at(Some(Instant::now() + FRESH_FAREWELL));
+    if waits {
+        wake = loop {
+            let wake = park(&mut io, local, entry, patient).await;
+            match wake {
+                Wake::Bytes if entry.requests.get() == 0 && undecided(&io.ahead) => continue,
+                Wake::Bytes => {
+                    entry.since.set(local.recently());
+                    entry.expire_at(local.after(local.limits.head_timeout));
+                }
+                Wake::Leave if patient => {
+                    io = match depart(io, local, entry).await {
+                        Some(io) => io,
+                        None => return,
+                    };
+                    // Its client has connected in good faith, and its request is on the way.
+                    patient = false;
+                    entry.expire_at(Some(Instant::now() + FRESH_FAREWELL));
+                    continue;
+                }
+                Wake::Gone | Wake::Expired | Wake::Leave => {}
             }
-            _ => break wake,
-        }
-    };
+            break wake;
+        };
+    }
     match wake {
-        Wake::Bytes if io.ahead.starts_with(PREFACE) => http2::serve(&worker, io, entry).await,
+        Wake::Bytes if entry.requests.get() == 0 && io.ahead.starts_with(PREFACE) => {
+            http2::serve(&worker, io, entry).await;
+        }
         Wake::Bytes => http1::serve(&worker, io, entry).await,
         Wake::Gone => {}
         Wake::Expired | Wake::Leave => io.shutdown(),

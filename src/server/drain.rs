@@ -1,8 +1,9 @@
 //! The drain: from the wish to end to the end, within a window.
 //!
 //! It *settles*: the requests that ran when it began finish, while everything else is still served. Then it *closes*:
-//! nothing is accepted any more, the last requests finish, connections leave. At the end of the window what still runs
-//! is cut and counted. A hammer goes straight there.
+//! nothing is accepted any more, the last requests finish, connections leave for the next process if there is a way
+//! there, and are closed if not. At the end of the window what still runs is cut and counted. A hammer goes straight
+//! there, past nothing but the connections that can leave at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use super::Server;
+use super::gauges::Gauges;
 use super::last_exit::LastExit;
 use super::registry::Phase;
+use crate::handover::Carrier;
 use crate::journal::{self, DrainSummary, Event};
 use crate::systemd::unit::StopTimeout;
 
@@ -61,10 +64,13 @@ pub struct Plan {
     pub hammer: mpsc::UnboundedReceiver<&'static str>,
     /// Whether the service goes on in a process that serves already: then nobody should think it unhealthy.
     pub succeeded: bool,
-    /// Told when nothing is accepted any more.
+    /// Told when nothing is accepted any more; listeners aren't held open longer than that then.
     pub closed: Option<oneshot::Sender<()>>,
     /// How many older processes have yet to end; a drain waits for them, since they are killed when it is over.
     pub elders: watch::Receiver<usize>,
+    /// A way for connections to the next process, once it is known whether there is one (until then the drain does not
+    /// close); `None`: there is none.
+    pub carrier: Option<oneshot::Receiver<Arc<dyn Carrier>>>,
     /// Ends the process a little after the window, should the drain not come to its own end. `None`: the process isn't
     /// the drain's to end.
     pub last_exit: Option<LastExit>,
@@ -92,14 +98,18 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
         server.enter(Phase::Settling);
         waited = wait(server, &mut plan, began, Phase::Settling).await;
     }
+    let carried = find_carrier(server, &mut plan, began, &mut waited).await;
     let settle = began.elapsed();
     if waited != Waited::Hammered {
         server.enter(Phase::Closing);
         wait(server, &mut plan, began, Phase::Closing).await;
+    } else if carried {
+        server.enter(Phase::Closing);
+        let _ = tokio::time::timeout(LAST_WORDS, closed(server, entered(&plan, Phase::Closing))).await;
     }
 
     let ever = connections + usize::try_from(gauges.accepted() - accepted).unwrap_or(usize::MAX);
-    let closed = ever.saturating_sub(gauges.connections());
+    let closed = ever.saturating_sub(gauges.connections() + gauges.handed_over());
     let routes = cut(server).await;
     DrainSummary {
         cause: plan.cause,
@@ -109,25 +119,66 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
         cut: routes.values().sum(),
         cut_routes: routes.iter().map(|(route, times)| format!("{route} ({times})")).collect::<Vec<_>>().join(", "),
         closed,
+        handed_over: gauges.handed_over(),
+        handover: gauges.handover_time(),
+    }
+}
+
+/// Waits until it is known whether connections have a way to the next process, and shows it to the workers.
+async fn find_carrier(server: &Server, plan: &mut Plan, began: Instant, waited: &mut Waited) -> bool {
+    let Some(mut carrier) = plan.carrier.take() else { return false };
+    let end = deadline(began, *plan.window.borrow());
+    let found = if *waited == Waited::Hammered {
+        carrier.try_recv().ok()
+    } else {
+        tokio::select! {
+            found = carrier => found.ok(),
+            () = at(end) => None,
+            Some(cause) = plan.hammer.recv() => {
+                journal::log(Event::Hammer { cause });
+                *waited = Waited::Hammered;
+                None
+            }
+        }
+    };
+    if let Some(carrier) = &found {
+        server.carry_with(carrier);
+    }
+    found.is_some()
+}
+
+/// How many phases a worker has entered by the time that it is in this one.
+fn entered(plan: &Plan, phase: Phase) -> u64 {
+    match phase {
+        Phase::Closing if plan.settle != Some(Duration::ZERO) => 2,
+        _ => 1,
+    }
+}
+
+/// Waits until every connection has left that isn't busy.
+async fn closed(server: &Server, entered: u64) {
+    loop {
+        let gauges = server.gauges();
+        let all_in = gauges.workers().iter().all(|worker| worker.phase.load(Ordering::Acquire) >= entered);
+        if all_in && gauges.connections() <= gauges.requests() {
+            return;
+        }
+        server.progress.notified().await;
     }
 }
 
 /// Waits until a phase has reached its aim, its time is over, or the hammer falls.
 async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) -> Waited {
-    let entered = match phase {
-        Phase::Closing if plan.settle != Some(Duration::ZERO) => 2,
-        _ => 1,
-    };
+    let entered = entered(plan, phase);
+    let mut told = false;
     loop {
         let workers = server.gauges.workers();
         let all_in = workers.iter().all(|worker| worker.phase.load(Ordering::Acquire) >= entered);
-        if all_in && phase == Phase::Closing && plan.succeeded {
-            server.tell(|| Command::CloseListeners);
-        }
         if all_in
             && phase == Phase::Closing
             && let Some(closed) = plan.closed.take()
         {
+            server.close_listeners();
             let _ = closed.send(()); // whoever asked may have gone
         }
         let alone = *plan.elders.borrow_and_update() == 0;
@@ -137,6 +188,9 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
         };
         if all_in && reached && alone {
             return Waited::Reached;
+        }
+        if phase == Phase::Closing && all_in && !told {
+            told = tell_handed_over(&server.gauges);
         }
         let window = *plan.window.borrow_and_update();
         let end = deadline(began, window);
@@ -161,6 +215,16 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
             Ok(()) = plan.elders.changed() => {}
         }
     }
+}
+
+/// Says that all who could leave at once have left, if so: the rest may take the whole window.
+fn tell_handed_over(gauges: &Gauges) -> bool {
+    let (connections, requests) = (gauges.handed_over(), gauges.requests());
+    let over = connections > 0 && gauges.connections() <= requests;
+    if over {
+        journal::log(Event::HandedOver { connections, took: gauges.handover_time(), requests });
+    }
+    over
 }
 
 fn deadline(began: Instant, window: Window) -> Option<Instant> {

@@ -24,6 +24,10 @@ pub(crate) struct WorkerGauges {
     pub(crate) accepted: AtomicU64,
     /// Requests that ran when the drain began and still run.
     pub(crate) running_since_before: AtomicUsize,
+    /// Connections that have left for the next process.
+    pub(crate) handed_over: AtomicUsize,
+    /// How long that has taken, in microseconds.
+    pub(crate) handover_usec: AtomicU64,
     /// The number of the last heartbeat answered.
     pub(crate) heartbeat: AtomicU64,
     /// How often the worker has taken notice of a change of phase.
@@ -70,6 +74,19 @@ impl Gauges {
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.workers.iter().map(|worker| worker.accepted.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Connections that have left for the next process.
+    #[must_use]
+    pub fn handed_over(&self) -> usize {
+        self.workers.iter().map(|worker| worker.handed_over.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How long it took to let them leave, by the worker that took longest.
+    #[must_use]
+    pub fn handover_time(&self) -> Duration {
+        let longest = self.workers.iter().map(|worker| worker.handover_usec.load(Ordering::Relaxed)).max();
+        Duration::from_micros(longest.unwrap_or(0))
     }
 
     /// Whether a drain has begun.

@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 
 use super::app::App;
 use super::connection::{Wake, catch_up, linger, park, rejection};
+use super::departure::depart;
 use super::io::Io;
 use super::registry::{Entry, Phase};
 use super::service::{ConnectionService, Protocol};
@@ -56,11 +57,11 @@ enum Standing {
     Head,
 }
 
-/// Serves the connection to its end. `io.ahead` holds its first bytes.
+/// Serves the connection to its end. `io.ahead` holds the first bytes of a request's head, and the entry's deadline is
+/// that of the rest.
 pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc<Entry>) {
     let local = &worker.local;
     let limits = &local.limits;
-    entry.expire_at(local.after(limits.head_timeout));
     loop {
         let app = worker.app.clone();
         let service = ConnectionService::new(app, Rc::clone(local), Rc::clone(entry), Protocol::Http1);
@@ -77,6 +78,10 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
             Left::SendTimeout => return,
             Left::HeadTimeout => return time_out(&io, worker, entry).await,
             Left::Leave => {
+                io = match depart(io, local, entry).await {
+                    Some(io) => io,
+                    None => return,
+                };
                 // No request runs, but one may have arrived: closing now would lose it. It is served, and told
                 // `Connection: close`.
                 if !catch_up(&mut io, local) || entry.has_expired() {
@@ -88,9 +93,22 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
                 let idle = limits.idle_timeout.saturating_sub(PARK_AFTER);
                 entry.expire_at(local.after(idle));
                 match park(&mut io, local, entry, true).await {
-                    Wake::Bytes => entry.expire_at(local.after(limits.head_timeout)),
+                    Wake::Bytes => {
+                        entry.since.set(local.recently());
+                        entry.expire_at(local.after(limits.head_timeout));
+                    }
                     Wake::Gone => return,
-                    Wake::Expired | Wake::Leave => return io.shutdown(),
+                    Wake::Leave => {
+                        io = match depart(io, local, entry).await {
+                            Some(io) => io,
+                            None => return,
+                        };
+                        if !catch_up(&mut io, local) {
+                            return io.shutdown();
+                        }
+                        entry.expire_at(Some(Instant::now() + FAREWELL));
+                    }
+                    Wake::Expired => return io.shutdown(),
                 }
             }
             // It was not as idle as it looked: hyper had read the beginning of a request together with the end of
@@ -127,7 +145,7 @@ async fn drive<A: App>(
     let limits = &local.limits;
     let mut standing = Standing::Head;
     let mut served = entry.requests.get();
-    let mut farewell = local.phase() >= Phase::Closing;
+    let mut farewell = local.phase() >= Phase::Closing && !local.can_leave(entry);
     poll_fn(|cx| {
         entry.remember(cx.waker());
         if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
@@ -153,10 +171,12 @@ async fn drive<A: App>(
             _ if requests != served => {
                 served = requests;
                 standing = Standing::Idle { read };
+                entry.since.set(local.recently());
                 entry.expire_at(local.after(PARK_AFTER.min(limits.idle_timeout)));
             }
             Standing::Idle { read: before } if read > before => {
                 standing = Standing::Head;
+                entry.since.set(local.recently());
                 entry.expire_at(local.after(limits.head_timeout));
             }
             _ => {}

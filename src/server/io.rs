@@ -76,8 +76,13 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    pub(crate) fn new(stream: Stream, entry: Rc<Entry>) -> Self {
-        Self { stream, ahead: Bytes::new(), entry }
+    pub(crate) fn new(stream: Stream, ahead: Bytes, entry: Rc<Entry>) -> Self {
+        Self { stream, ahead, entry }
+    }
+
+    /// The opposite of [`Self::new`].
+    pub(crate) fn into_parts(self) -> (Stream, Bytes, Rc<Entry>) {
+        (self.stream, self.ahead, self.entry)
     }
 
     /// Reads what is there into `buffer`; 0 means that the client has ended its side.

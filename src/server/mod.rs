@@ -8,6 +8,7 @@ pub mod app;
 pub mod body;
 pub mod census;
 mod connection;
+mod departure;
 pub mod drain;
 pub mod exchange;
 pub mod gauges;
@@ -31,11 +32,14 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use app::{App, Observer};
 use census::CensusTaker;
+use departure::Arrival;
 use gauges::Gauges;
 use limits::Limits;
 use listener::Listener;
 use registry::{Local, Phase, Route};
 use worker::{Command, Crew, Lost};
+
+use crate::handover::{Carried, Carrier};
 
 /// How a server is set up.
 pub struct Options {
@@ -84,6 +88,29 @@ pub struct Server {
     workers: Vec<mpsc::UnboundedSender<Command>>,
     events: mpsc::UnboundedReceiver<Result<usize, Lost>>,
     progress: Arc<Notify>,
+    permits: Arc<Semaphore>,
+    listeners: Vec<Arc<str>>,
+}
+
+/// What became of connections that have come from another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// They go on as if nothing had been.
+    pub whole: usize,
+    /// Of no listener that there is: they are told `Connection: close` with their next answer.
+    pub strangers: usize,
+    /// More than `max_connections` allows: likewise.
+    pub beyond_limit: usize,
+    /// Their sockets are none, or could not be used: closed.
+    pub unusable: usize,
+}
+
+impl Adopted {
+    /// All that have come.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.whole + self.strangers + self.beyond_limit + self.unusable
+    }
 }
 
 impl Server {
@@ -104,6 +131,8 @@ impl Server {
             max_connections,
             workers: senders.clone(),
         };
+        let listeners = crew.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
+        let permits = Arc::clone(&crew.permits);
         for (index, commands) in receivers.into_iter().enumerate() {
             let (limits, gauges) = (limits.clone(), Arc::clone(&gauges));
             let (observer, progress) = (observer.clone(), Arc::clone(&progress));
@@ -118,7 +147,7 @@ impl Server {
                 None => unreachable!("this function holds a sender"),
             }
         }
-        Ok(Self { gauges, workers: senders, events, progress })
+        Ok(Self { gauges, workers: senders, events, progress, permits, listeners })
     }
 
     /// The server's numbers.
@@ -138,6 +167,27 @@ impl Server {
         }
     }
 
+    /// Takes in connections from another process, and spreads them over the workers. Each goes on where it stood.
+    pub async fn adopt(&self, connections: Vec<Carried>) -> Adopted {
+        self.adopter().adopt(connections).await
+    }
+
+    /// What takes in connections from another process, whatever this server does meanwhile.
+    #[must_use]
+    pub fn adopter(&self) -> Adopter {
+        Adopter {
+            gauges: Arc::clone(&self.gauges),
+            workers: self.workers.clone(),
+            permits: Arc::clone(&self.permits),
+            listeners: self.listeners.clone(),
+        }
+    }
+
+    /// Lets every connection leave with `carrier` as soon as it is free, from the moment that the server closes.
+    pub fn carry_with(&self, carrier: &Arc<dyn Carrier>) {
+        self.tell(|| Command::Carry(Arc::clone(carrier)));
+    }
+
     /// What tells whether the workers are alive.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
@@ -154,6 +204,10 @@ impl Server {
         for worker in &self.workers {
             let _ = worker.send(command()); // a worker that is gone is reported by `lost`
         }
+    }
+
+    fn close_listeners(&self) {
+        self.tell(|| Command::CloseListeners);
     }
 
     fn enter(&self, phase: Phase) {
@@ -179,6 +233,52 @@ impl Server {
             }
         }
         all
+    }
+}
+
+/// Takes in connections from another process.
+#[derive(Clone)]
+pub struct Adopter {
+    gauges: Arc<Gauges>,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    permits: Arc<Semaphore>,
+    listeners: Vec<Arc<str>>,
+}
+
+impl Adopter {
+    /// Takes in connections from another process, and spreads them over the workers. Each goes on where it stood.
+    pub async fn adopt(&self, connections: Vec<Carried>) -> Adopted {
+        let mut adopted = Adopted::default();
+        let mut shares: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for (index, carried) in connections.into_iter().enumerate() {
+            let stranger = !self.listeners.contains(&carried.listener);
+            let Ok(arrival) = Arrival::new(carried, stranger) else {
+                adopted.unusable += 1;
+                continue;
+            };
+            let permit = Arc::clone(&self.permits).try_acquire_owned().ok();
+            match (stranger, &permit) {
+                (true, _) => adopted.strangers += 1,
+                (false, None) => adopted.beyond_limit += 1,
+                (false, Some(_)) => adopted.whole += 1,
+            }
+            shares[index % self.workers.len()].push((arrival, permit));
+        }
+        let mut lost = 0;
+        let mut answers = Vec::new();
+        for (index, share) in shares.into_iter().enumerate() {
+            let number = share.len();
+            self.gauges.worker(index).connections.fetch_add(number, Ordering::Release);
+            let (answer, asked) = oneshot::channel();
+            let _ = self.workers[index].send(Command::Adopt(share, answer)); // a worker that is gone gives no answer
+            answers.push((number, asked));
+        }
+        for (number, asked) in answers {
+            lost += number - asked.await.unwrap_or(0);
+        }
+        adopted.unusable += lost;
+        adopted.whole = adopted.whole.saturating_sub(lost);
+        adopted
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::app::Observer;
 use super::census::Census;
+use super::departure::Departures;
 use super::exchange::{ConnectionInfo, Exchange, Outcome};
 use super::gauges::{Gauges, WorkerGauges};
 use super::limits::Limits;
@@ -46,6 +47,12 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) info: Arc<ConnectionInfo>,
+    /// Since when it has waited for what it waits for, to within a sweep.
+    pub(crate) since: Cell<Instant>,
+    /// Its next answer is to say `Connection: close`.
+    pub(crate) last: Cell<bool>,
+    /// It could not leave for the next process, and ends here.
+    pub(crate) stays: Cell<bool>,
     /// When the sweep should wake the connection with `expired` set.
     pub(crate) deadline: Cell<Option<Instant>>,
     pub(crate) expired: Cell<bool>,
@@ -70,6 +77,9 @@ impl Entry {
     pub(crate) fn new(info: ConnectionInfo) -> Self {
         Self {
             info: Arc::new(info),
+            since: Cell::new(Instant::now()),
+            last: Cell::new(false),
+            stays: Cell::new(false),
             deadline: Cell::new(None),
             expired: Cell::new(false),
             waker: RefCell::new(None),
@@ -147,6 +157,7 @@ pub(crate) struct Local {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Told when there is a connection again after there was none.
     pub(crate) occupied: Notify,
+    pub(crate) departures: Departures,
     phase: Cell<Phase>,
     entries: RefCell<Slab<Rc<Entry>>>,
     swept: Cell<Instant>,
@@ -168,6 +179,7 @@ impl Local {
             progress,
             scratch: RefCell::new(vec![0; 8192].into_boxed_slice()),
             occupied: Notify::new(),
+            departures: Departures::default(),
             phase: Cell::new(Phase::Serving),
             entries: RefCell::new(Slab::new()),
             swept: Cell::new(Instant::now()),
@@ -178,6 +190,21 @@ impl Local {
     /// the clock it costs nothing to read.
     pub(crate) fn after(&self, time: Duration) -> Option<Instant> {
         self.swept.get().checked_add(SWEEP + time)
+    }
+
+    /// About now: see [`Self::after`].
+    pub(crate) fn recently(&self) -> Instant {
+        self.swept.get()
+    }
+
+    /// Whether a connection can leave for the next process as soon as it is free.
+    pub(crate) fn can_leave(&self, entry: &Entry) -> bool {
+        self.departures.are_open() && !entry.stays.get()
+    }
+
+    /// Whether an answer on a connection must be its last.
+    pub(crate) fn is_last(&self, entry: &Entry) -> bool {
+        entry.last.get() || (self.phase() >= Phase::Closing && !self.can_leave(entry))
     }
 
     pub(crate) fn phase(&self) -> Phase {

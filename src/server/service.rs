@@ -21,7 +21,7 @@ use super::app::{App, BoxError};
 use super::body::{Leftover, RequestBody};
 use super::exchange::{Exchange, Outcome};
 use super::panics;
-use super::registry::{Entry, InFlight, Local, Phase};
+use super::registry::{Entry, InFlight, Local};
 use crate::journal::{self, Event};
 
 /// How much of a body that the application didn't want is read so that the connection can live on. More costs more
@@ -105,7 +105,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
                 Some(rest) => Box::pin(discard(rest, response)).await,
                 None => (response, false),
             };
-            let leaving = unread || local.phase() >= Phase::Closing;
+            let leaving = unread || local.is_last(&entry);
             if leaving && protocol == Protocol::Http1 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

@@ -9,6 +9,7 @@ use std::task::ready;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
@@ -16,12 +17,14 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::app::App;
 use super::census::Census;
+use super::departure::Arrival;
 use super::exchange::{ConnectionInfo, Peer};
 use super::http2::LocalExecutor;
-use super::io::{Detached, Stream};
+use super::io::{Detached, Io, Stream};
 use super::listener::{AcceptError, Listener, Listening};
 use super::registry::{Entry, Local, Phase, Registered, Route, SWEEP, SWEEP_CLOSING};
 use super::{connection, http1 as h1, http2 as h2};
+use crate::handover::Carrier;
 use crate::journal::{self, Event, Pace};
 
 /// How long to leave the backlog alone when the system lacks descriptors or memory.
@@ -38,6 +41,10 @@ const FULL_REPORTED_EVERY: Duration = Duration::from_secs(10);
 pub(crate) enum Command {
     /// Serve a connection that another worker has accepted.
     Serve(Detached, ConnectionInfo, OwnedSemaphorePermit),
+    /// Take in connections from another process, and say how many could be. One without a permit is to be told to close.
+    Adopt(Vec<(Arrival, Option<OwnedSemaphorePermit>)>, oneshot::Sender<usize>),
+    /// Let connections leave, from `Closing` on.
+    Carry(Arc<dyn Carrier>),
     /// Enter a phase.
     Phase(Phase),
     /// Answer a heartbeat.
@@ -112,6 +119,8 @@ fn run<A: App>(
         for listener in &listeners {
             accepting.push(spawn_local(accept_all(listener.register()?, Rc::clone(&worker), Rc::clone(&crew))));
         }
+        let local = Rc::clone(&worker.local);
+        spawn_local(async move { local.departures.see_off(local.gauges()).await });
         let _ = ready.send(Ok(worker.local.index));
         let mut sweep = sweeping(SWEEP);
         loop {
@@ -128,9 +137,16 @@ fn run<A: App>(
                 Some(Command::Serve(stream, info, permit)) => {
                     let registered = worker.local.register(Entry::new(info));
                     if let Ok(stream) = stream.attach() {
-                        serve(&worker, stream, registered, permit);
+                        let io = Io::new(stream, Bytes::new(), Rc::clone(&registered.entry));
+                        serve(&worker, io, registered, Some(permit));
                     }
                 }
+                Some(Command::Adopt(arrivals, answer)) => {
+                    let number =
+                        arrivals.into_iter().filter_map(|(arrival, permit)| adopt(&worker, arrival, permit)).count();
+                    let _ = answer.send(number);
+                }
+                Some(Command::Carry(carrier)) => worker.local.departures.open(carrier),
                 Some(Command::Phase(Phase::Cut)) => {
                     worker.local.enter(Phase::Cut);
                     return Ok(()); // and with the runtime all connections go
@@ -239,7 +255,8 @@ fn place<A: App>(
     gauges.worker(if crowded { least } else { here }).connections.fetch_add(1, Ordering::Release);
     if !crowded {
         let registered = worker.local.register(Entry::new(info));
-        return serve(worker, stream, registered, permit);
+        let io = Io::new(stream, Bytes::new(), Rc::clone(&registered.entry));
+        return serve(worker, io, registered, Some(permit));
     }
     let sent = match stream.detach() {
         Ok(stream) => crew.workers[least].send(Command::Serve(stream, info, permit)).is_ok(),
@@ -250,10 +267,23 @@ fn place<A: App>(
     }
 }
 
-fn serve<A: App>(worker: &Rc<Worker<A>>, stream: Stream, registered: Registered, permit: OwnedSemaphorePermit) {
+/// Takes in a connection from another process, which goes on as it stood there; `None` if its socket can't be used.
+fn adopt<A: App>(worker: &Rc<Worker<A>>, arrival: Arrival, permit: Option<OwnedSemaphorePermit>) -> Option<()> {
+    let Arrival { socket, info, since, requests, ahead, last } = arrival;
+    let entry = Entry::new(info);
+    entry.since.set(since);
+    entry.requests.set(requests);
+    entry.last.set(last || permit.is_none());
+    let registered = worker.local.register(entry);
+    let io = Io::new(socket.attach().ok()?, ahead, Rc::clone(&registered.entry));
+    serve(worker, io, registered, permit);
+    Some(())
+}
+
+fn serve<A: App>(worker: &Rc<Worker<A>>, io: Io, registered: Registered, permit: Option<OwnedSemaphorePermit>) {
     let worker = Rc::clone(worker);
     spawn_local(async move {
-        connection::run(worker, stream, registered).await;
+        connection::run(worker, io, registered).await;
         drop(permit);
     });
 }

@@ -90,10 +90,10 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// A reload, now, with nothing adopted yet.
+    /// One of this moment, with nothing adopted yet.
     #[must_use]
-    pub fn of_reload(from_generation: u64, took: Duration) -> Self {
-        Self { by: "reload", from_generation, at: SystemTime::now(), took, adopted: 0, rejected: 0 }
+    pub fn now(by: &'static str, from_generation: u64, took: Duration) -> Self {
+        Self { by, from_generation, at: SystemTime::now(), took, adopted: 0, rejected: 0 }
     }
 }
 
@@ -144,11 +144,12 @@ impl Facts {
         self.change(|changing| changing.handover = Some(handover));
     }
 
-    /// Counts connections that came over from an older process since.
-    pub fn adopted(&self, more: u64) {
+    /// Counts more connections that have come over from an older process, or tried to.
+    pub fn adopted(&self, more: usize, rejected: usize) {
         self.change(|changing| {
             if let Some(handover) = &mut changing.handover {
-                handover.adopted += more;
+                handover.adopted += more as u64;
+                handover.rejected += rejected as u64;
             }
         });
     }

@@ -1,4 +1,5 @@
-//! The sockets that systemd passes in, with their names: sd_listen_fds_with_names(3).
+//! What systemd passes in, with names: listening sockets, and what it has kept for this process.
+//! See sd_listen_fds_with_names(3).
 //!
 //! listenfd turns the numbers into owned descriptors. This layer adds what it leaves out: the names, the check that a
 //! socket really listens (a connected one passes listenfd's own checks), counts that don't fit, and the removal of
@@ -6,11 +7,10 @@
 
 use std::env;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
-use rustix::net::{AddressFamily, SocketType};
 
 /// The number of the first descriptor passed: SD_LISTEN_FDS_START of sd_listen_fds(3).
 pub const FIRST: RawFd = 3;
@@ -20,10 +20,6 @@ pub const LINK: &str = "outlive-predecessor";
 
 /// The name of a descriptor passed without names: sd_listen_fds_with_names(3).
 const UNNAMED: &str = "unknown";
-
-/// Of socket(2), as listenfd wants them.
-const AF_UNIX: i32 = AddressFamily::UNIX.as_raw() as i32;
-const SOCK_SEQPACKET: i32 = SocketType::SEQPACKET.as_raw() as i32;
 
 const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
 
@@ -57,11 +53,22 @@ pub struct Passed {
     pub socket: Socket,
 }
 
-/// All that was passed to this process.
+/// A descriptor that systemd has kept for this process.
+#[derive(Debug)]
+pub struct Stored {
+    /// Its `FDNAME=`.
+    pub name: String,
+    /// The descriptor itself, close-on-exec.
+    pub descriptor: OwnedFd,
+}
+
+/// All that systemd has passed.
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// Listening sockets, from systemd or from the process that this one follows.
     pub listeners: Vec<Passed>,
+    /// Descriptors from the store.
+    pub stored: Vec<Stored>,
     /// The link to the process that this one follows, if it was started by a reload.
     pub link: Option<OwnedFd>,
 }
@@ -102,7 +109,8 @@ pub enum ActivationError {
     },
 }
 
-/// Takes the sockets that systemd has passed to this process, and cleans the environment of them.
+/// Takes the descriptors that systemd has passed to this process, and cleans the environment of them. Those whose name
+/// `is_stored` are from the store, whatever they are; all others must be listening sockets.
 ///
 /// To be called once, first thing, before any thread is started. A process to which nothing was passed gets an empty
 /// list of listeners, and so does one that merely inherited somebody else's variables (`LISTEN_PID` is another process).
@@ -111,7 +119,7 @@ pub enum ActivationError {
 ///
 /// A descriptor that isn't a listening stream socket, or a count that doesn't fit; each error names the directive of
 /// systemd.socket(5) to look at.
-pub fn take() -> Result<Inherited, ActivationError> {
+pub fn take(is_stored: fn(&str) -> bool) -> Result<Inherited, ActivationError> {
     let variable = |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let (pid, announced, names) = (variable("LISTEN_PID"), variable("LISTEN_FDS"), variable("LISTEN_FDNAMES"));
     remove_variables(&[FIRST_VARIABLE]);
@@ -135,15 +143,28 @@ pub fn take() -> Result<Inherited, ActivationError> {
     };
     let mut inherited = Inherited::default();
     for (index, name) in names.into_iter().enumerate() {
-        if name == LINK
-            && let Ok(Some(link)) = passed.take_custom(index, AF_UNIX, SOCK_SEQPACKET, "link")
-        {
-            inherited.link = Some(link);
-        } else {
+        if name == LINK {
+            inherited.link = take_stored(&mut passed, index);
+        } else if !is_stored(&name) {
             inherited.listeners.push(take_one(&mut passed, index, name)?);
+        } else if let Some(descriptor) = take_stored(&mut passed, index) {
+            inherited.stored.push(Stored { name, descriptor });
         }
     }
     Ok(inherited)
+}
+
+/// Takes a descriptor of any kind, if it is open.
+fn take_stored(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
+    let number = passed.take_raw_fd(index).ok()??;
+    // SAFETY: looked at for this one call, which says whether it is open.
+    #[allow(unsafe_code)]
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC).ok()?;
+    // SAFETY: it is open, it was passed to this process to own, and listenfd gives each number away once only.
+    #[allow(unsafe_code)]
+    let owned = unsafe { OwnedFd::from_raw_fd(number) };
+    Some(owned)
 }
 
 /// Whether the variables are meant for this process; listenfd takes it that those without a `LISTEN_PID` are.

@@ -1,19 +1,25 @@
 //! What this process tells systemd: sd_notify(3).
 //!
-//! sd-notify formats and sends. This layer adds what it leaves out: abstract sockets (`NOTIFY_SOCKET=@…`), and a thread
-//! of its own, because systemd may be slow to read and a datagram to a full socket blocks whoever sends it.
+//! sd-notify formats and sends. This layer adds what it leaves out: abstract sockets (`NOTIFY_SOCKET=@…`), descriptors
+//! that systemd is to keep and not to watch, the barrier that tells when it has read everything, and a thread of its own,
+//! because systemd may be slow to read and a datagram to a full socket blocks whoever sends it.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix};
+use rustix::pipe::{PipeFlags, pipe_with};
 use sd_notify::NotifyState;
 
 /// One thing to tell systemd.
@@ -45,6 +51,39 @@ pub enum Notification {
     },
 }
 
+/// What systemd is told in its turn, each once.
+#[derive(Debug)]
+enum Turn {
+    Notification(Notification),
+    Store { name: String, descriptor: OwnedFd },
+    Remove { name: String },
+    Barrier(OwnedFd),
+}
+
+/// Passed once systemd has read all that was sent before it: `BARRIER=1`.
+#[derive(Debug)]
+pub struct Barrier(OwnedFd);
+
+impl Barrier {
+    /// Blocks until then; says whether that was within `limit`.
+    #[must_use]
+    pub fn wait(self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(left) = left.try_into() else { return false };
+            // Nobody writes to it: it ends when systemd closes its end, and the notifier its own.
+            let mut pipe = [PollFd::new(&self.0, PollFlags::IN)];
+            match poll(&mut pipe, Some(&left)) {
+                Ok(0) => return false,
+                Ok(_) => return true,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
 /// Sends notifications without ever blocking its caller; without a `NOTIFY_SOCKET` it does nothing.
 #[derive(Clone, Debug)]
 pub struct Notifier {
@@ -63,7 +102,7 @@ struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     /// The turns in the service's life, each once.
-    turns: VecDeque<Notification>,
+    turns: VecDeque<Turn>,
     status: Option<String>,
     watchdog: bool,
     sending: bool,
@@ -76,18 +115,18 @@ impl Waiting {
             Notification::Watchdog => self.watchdog = true,
             turn => {
                 self.status = None; // it brings its own
-                self.turns.push_back(turn);
+                self.turns.push_back(Turn::Notification(turn));
             }
         }
     }
 
-    fn next(&mut self) -> Option<Notification> {
+    fn next(&mut self) -> Option<Turn> {
         if let Some(turn) = self.turns.pop_front() {
             Some(turn)
         } else if std::mem::take(&mut self.watchdog) {
-            Some(Notification::Watchdog)
+            Some(Turn::Notification(Notification::Watchdog))
         } else {
-            self.status.take().map(Notification::Status)
+            self.status.take().map(|text| Turn::Notification(Notification::Status(text)))
         }
     }
 
@@ -107,11 +146,11 @@ impl Outbox {
         loop {
             let next = waiting.next();
             waiting.sending = next.is_some();
-            waiting = if let Some(notification) = next {
+            waiting = if let Some(turn) = next {
                 drop(waiting);
                 // systemd acknowledges nothing, so there is nothing to do about an error; it will find out by its own
                 // timeouts.
-                let _ = send(socket, &notification);
+                let _ = take_turn(socket, turn);
                 self.lock()
             } else {
                 self.changed.notify_all();
@@ -166,11 +205,57 @@ impl Notifier {
         }
     }
 
+    /// Lets systemd keep a descriptor for the next process, which finds it under `name` (`FDSTORE=1`). It isn't watched:
+    /// systemd would drop the end of a socketpair whose other end is closed.
+    ///
+    /// Whether it was kept is for a [`Barrier`] and a look at the descriptor itself to tell: systemd doesn't say.
+    pub fn store(&self, name: &str, descriptor: OwnedFd) {
+        self.add(Turn::Store { name: name.to_owned(), descriptor });
+    }
+
+    /// Lets systemd forget all descriptors of that name (`FDSTOREREMOVE=1`).
+    pub fn remove(&self, name: &str) {
+        self.add(Turn::Remove { name: name.to_owned() });
+    }
+
+    /// A barrier behind everything queued so far.
+    ///
+    /// # Errors
+    ///
+    /// Those of pipe(2).
+    pub fn barrier(&self) -> io::Result<Barrier> {
+        let (passed, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+        self.add(Turn::Barrier(theirs));
+        Ok(Barrier(passed))
+    }
+
+    fn add(&self, turn: Turn) {
+        if let Some(outbox) = &self.outbox {
+            outbox.lock().turns.push_back(turn);
+            outbox.changed.notify_all();
+        }
+    }
+
     /// Waits until everything queued has been sent, or `limit` is over.
     pub fn flush(&self, limit: Duration) {
         if let Some(outbox) = &self.outbox {
             let _ = outbox.changed.wait_timeout_while(outbox.lock(), limit, |waiting| !waiting.is_empty());
         }
+    }
+}
+
+fn take_turn(socket: &OsStr, turn: Turn) -> io::Result<()> {
+    match turn {
+        Turn::Notification(notification) => send(socket, &notification),
+        Turn::Store { name, descriptor } => {
+            send_with(socket, &format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n"), &descriptor)
+        }
+        Turn::Remove { name } => {
+            let name = format!("FDNAME={name}");
+            send_states(socket, &[NotifyState::Custom("FDSTOREREMOVE=1"), NotifyState::Custom(&name)])
+        }
+        // Alone in its message, says sd_notify(3).
+        Turn::Barrier(theirs) => send_with(socket, "BARRIER=1\n", &theirs),
     }
 }
 
@@ -209,6 +294,24 @@ fn send_states(socket: &OsStr, states: &[NotifyState<'_>]) -> io::Result<()> {
     UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &SocketAddr::from_abstract_name(name)?).map(drop)
 }
 
+/// Sends a descriptor along. (sd-notify's own way can't reach abstract sockets and needs one more crate.)
+fn send_with(socket: &OsStr, text: &str, descriptor: &OwnedFd) -> io::Result<()> {
+    let address = match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddrUnix::new_abstract_name(name)?,
+        None => SocketAddrUnix::new(socket.as_bytes())?,
+    };
+    let descriptors = [descriptor.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let text = [IoSlice::new(text.as_bytes())];
+    let from = UnixDatagram::unbound()?;
+    rustix::io::retry_on_intr(|| {
+        rustix::net::sendmsg_addr(&from, &address, &text, &mut ancillary, SendFlags::NOSIGNAL)
+    })?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,7 +331,11 @@ mod tests {
         waiting.add(stopping.clone());
         waiting.add(status(5));
         waiting.add(status(6));
-        let all: Vec<_> = std::iter::from_fn(|| waiting.next()).collect();
+        let said = |turn| match turn {
+            Turn::Notification(notification) => notification,
+            other => panic!("{other:?}"),
+        };
+        let all: Vec<_> = std::iter::from_fn(|| waiting.next()).map(said).collect();
         assert_eq!(all, [ready, stopping, Notification::Watchdog, status(6)]);
         assert!(waiting.is_empty());
     }

@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -21,6 +22,7 @@ use tempfile::TempDir;
 use super::OUTLIVE;
 use super::fake_journald::FakeJournald;
 use super::service::Service;
+use super::store::Store;
 
 /// The first descriptor that systemd passes: SD_LISTEN_FDS_START of sd_listen_fds(3).
 const FIRST_DESCRIPTOR: i32 = 3;
@@ -40,13 +42,15 @@ pub struct FakeSystemd {
     folder: TempDir,
     sockets: Vec<(String, OwnedFd)>,
     addresses: Vec<SocketAddr>,
+    /// What it keeps for the service, from one process to the next.
+    pub store: Arc<Store>,
 }
 
 impl FakeSystemd {
     /// Without sockets.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("outlive-test-").tempdir().unwrap();
-        Self { folder, sockets: Vec::new(), addresses: Vec::new() }
+        Self { folder, sockets: Vec::new(), addresses: Vec::new(), store: Arc::default() }
     }
 
     /// With one TCP socket named `http`.
@@ -81,6 +85,17 @@ impl FakeSystemd {
     /// Passes any descriptor.
     pub fn descriptor(mut self, name: &str, descriptor: OwnedFd) -> Self {
         self.sockets.push((name.to_owned(), descriptor));
+        self
+    }
+
+    /// Closes the socket of that name, as if its unit was gone.
+    pub fn forget(&mut self, name: &str) {
+        self.sockets.retain(|(known, _)| known != name);
+    }
+
+    /// Keeps so many descriptors for the service, as FileDescriptorStoreMax= does.
+    pub fn keeping(self, most: usize) -> Self {
+        self.store.keep_at_most(most);
         self
     }
 
@@ -260,18 +275,18 @@ impl<'systemd> Launch<'systemd> {
         command.env_clear().env("PATH", self.path()).env("RUST_BACKTRACE", "1");
         command.env("NOTIFY_SOCKET", address).env("RUNTIME_DIRECTORY", self.systemd.path("run"));
         fs::create_dir_all(self.systemd.path("run")).unwrap();
-        if !self.systemd.sockets.is_empty() {
-            let names: Vec<_> = self.systemd.sockets.iter().map(|(name, _)| name.as_str()).collect();
+        let sockets = self.systemd.sockets.iter().map(|(name, socket)| (name.clone(), socket.try_clone().unwrap()));
+        let passed: Vec<_> = sockets.chain(self.systemd.store.duplicates()).collect();
+        if !passed.is_empty() {
+            let names: Vec<_> = passed.iter().map(|(name, _)| name.as_str()).collect();
             command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
         }
         command.envs(self.environment);
-        let passed = (FIRST_DESCRIPTOR..).zip(&self.systemd.sockets).map(|(number, (_, descriptor))| FdMapping {
-            parent_fd: descriptor.try_clone().unwrap(),
-            child_fd: number,
-        });
-        command.fd_mappings(passed.collect()).unwrap();
+        let mappings =
+            (FIRST_DESCRIPTOR..).zip(passed).map(|(child_fd, (_, parent_fd))| FdMapping { parent_fd, child_fd });
+        command.fd_mappings(mappings.collect()).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut service = Service::new(child, socket, folder);
+        let mut service = Service::new(child, socket, folder, Arc::clone(&self.systemd.store));
         if self.notify != Notify::Unread {
             service.read_notifications();
         }

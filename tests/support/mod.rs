@@ -18,6 +18,7 @@ pub mod held;
 pub mod hostile;
 pub mod journal;
 pub mod service;
+pub mod store;
 pub mod unit;
 pub mod wait;
 

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::arrivals::Arrivals;
 use super::datagram::receive;
+use super::store::Store;
 use super::wait::SOON;
 
 /// One message of sd_notify(3).
@@ -44,18 +45,19 @@ pub struct Service {
     inbox: Arc<Arrivals<Notification>>,
     socket: Arc<UnixDatagram>,
     reader: Option<JoinHandle<()>>,
+    store: Arc<Store>,
     _folder: TempDir,
 }
 
 impl Service {
     /// `socket`: where its notifications arrive, in `folder`.
-    pub(super) fn new(mut child: Child, socket: UnixDatagram, folder: TempDir) -> Self {
+    pub(super) fn new(mut child: Child, socket: UnixDatagram, folder: TempDir, store: Arc<Store>) -> Self {
         let said = Arc::new(Arrivals::default());
         match child.stderr.take() {
             Some(stderr) => listen(stderr, Arc::clone(&said)),
             None => said.push(None),
         }
-        Self { child, said, inbox: Arc::default(), socket: Arc::new(socket), reader: None, _folder: folder }
+        Self { child, said, inbox: Arc::default(), socket: Arc::new(socket), reader: None, store, _folder: folder }
     }
 
     /// Its process.
@@ -71,18 +73,20 @@ impl Service {
 
     /// Begins to read notifications, if that was put off.
     pub fn read_notifications(&mut self) {
-        let (socket, inbox) = (Arc::clone(&self.socket), Arc::clone(&self.inbox));
+        let (socket, inbox, store) = (Arc::clone(&self.socket), Arc::clone(&self.inbox), Arc::clone(&self.store));
         self.reader.get_or_insert_with(|| {
             thread::spawn(move || {
                 while let Ok(datagram) = receive(&socket)
                     && !datagram.bytes.is_empty()
                 {
-                    inbox.push(Notification {
+                    let mut notification = Notification {
                         lines: String::from_utf8_lossy(&datagram.bytes).lines().map(str::to_owned).collect(),
                         sender: datagram.sender,
                         descriptors: datagram.descriptors,
                         at: Instant::now(),
-                    });
+                    };
+                    store.heed(&mut notification);
+                    inbox.push(notification);
                 }
             })
         });

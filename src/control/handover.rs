@@ -1,0 +1,157 @@
+//! What leaves for the next process, and what has come from the one before.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
+
+use crate::handover::Carrier;
+use crate::handover::adopt::{self, Report};
+use crate::handover::deposit::{Deposit, DepositError};
+use crate::handover::elders::Arrival;
+use crate::handover::link::Link;
+use crate::handover::passage::Passage;
+use crate::journal::{self, Event};
+use crate::server::drain::Window;
+use crate::server::{Adopted, Adopter, Server};
+use crate::status::{Facts, Handover};
+use crate::systemd::activation::Stored;
+use crate::systemd::notify::Notifier;
+
+/// How long systemd may take to keep the vault before connections are closed instead: longer than it reloads its units.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Connections that are taken in at a time.
+const BATCH: usize = 256;
+
+/// How long the last connections may take to cross to a successor.
+const CROSSING: Duration = Duration::from_secs(15);
+
+/// Takes in the connections that the process before has left with systemd.
+pub(super) async fn take_in(
+    server: &Server,
+    stored: Vec<Stored>,
+    most: usize,
+    notifier: &Notifier,
+    process_began: Instant,
+) -> Option<Handover> {
+    let began = Instant::now();
+    let mut found = adopt::read(stored, most);
+    if found.is_empty() {
+        return None;
+    }
+    let adopted = server.adopt(std::mem::take(&mut found.connections)).await;
+    found.forget(notifier);
+    let Report { generation, expected, unreadable, complete } = found.report;
+    let lost = expected.saturating_sub(adopted.total() + unreadable);
+    journal::log(Event::HandoverAdopted {
+        former: generation,
+        expected,
+        adopted: adopted.whole,
+        rejected: expected.saturating_sub(adopted.whole),
+        reasons: reasons(&adopted, unreadable, lost),
+        complete,
+        took: began.elapsed(),
+    });
+    let (whole, rejected) = (adopted.whole, expected.saturating_sub(adopted.whole));
+    Some(Handover {
+        adopted: whole as u64,
+        rejected: rejected as u64,
+        ..Handover::now("restart", generation.unwrap_or(0), process_began.elapsed())
+    })
+}
+
+/// Takes in what older processes hand over, for as long as there are any.
+pub(super) fn receive(adopter: Adopter, facts: &Arc<Facts>) -> mpsc::UnboundedSender<Arrival> {
+    let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
+    let facts = Arc::clone(facts);
+    spawn_local(async move {
+        let mut batch = Vec::new();
+        while arrivals.recv_many(&mut batch, BATCH).await > 0 {
+            let expected = batch.len();
+            let adopted = adopter.adopt(batch.drain(..).filter_map(Result::ok).collect()).await;
+            facts.adopted(adopted.whole, expected - adopted.whole);
+        }
+    });
+    sender
+}
+
+/// The crossing of connections to the successor.
+pub(super) struct Crossing(Option<(Arc<Passage>, oneshot::Receiver<()>)>);
+
+impl Crossing {
+    /// Waits until all have crossed.
+    pub(super) async fn end(self) {
+        if let Some((passage, all_crossed)) = self.0 {
+            passage.close();
+            let _ = tokio::time::timeout(CROSSING, all_crossed).await;
+        }
+    }
+}
+
+/// Opens the way to the successor. Without one, connections end here.
+pub(super) fn to_successor(link: &Link) -> (Option<oneshot::Receiver<Arc<dyn Carrier>>>, Crossing) {
+    match link.socket().and_then(Passage::open) {
+        Ok((passage, all_crossed)) => {
+            let (found, carrier) = oneshot::channel::<Arc<dyn Carrier>>();
+            let _ = found.send(Arc::<Passage>::clone(&passage));
+            (Some(carrier), Crossing(Some((passage, all_crossed))))
+        }
+        Err(error) => {
+            journal::log(Event::HandoverImpossible { reason: error.to_string() });
+            (None, Crossing(None))
+        }
+    }
+}
+
+fn reasons(adopted: &Adopted, unreadable: usize, lost: usize) -> String {
+    let all = [
+        (adopted.strangers, "of no listener that there is"),
+        (adopted.beyond_limit, "beyond max_connections"),
+        (adopted.unusable, "with a socket that can't be used"),
+        (unreadable, "in a format that this version can't read"),
+        (lost, "beyond LimitNOFILE="),
+    ];
+    let there = all.iter().filter(|(number, _)| *number > 0).map(|(number, reason)| format!("{number} {reason}"));
+    there.collect::<Vec<_>>().join(", ")
+}
+
+/// A way out for the connections of a drain that begins, if there is one.
+pub(super) struct WayOut {
+    deposit: Option<oneshot::Receiver<Arc<Deposit>>>,
+}
+
+impl WayOut {
+    /// Begins to open it, off the path of everything else: systemd may be slow to answer. It is looked for no longer
+    /// than a quarter of the drain's window.
+    pub(super) fn open(
+        notifier: &Notifier,
+        generation: u64,
+        window: Window,
+    ) -> (oneshot::Receiver<Arc<dyn Carrier>>, Self) {
+        let limit = window.map_or(PATIENCE, |window| PATIENCE.min(window / 4));
+        let (found, carrier) = oneshot::channel::<Arc<dyn Carrier>>();
+        let (mine, deposit) = oneshot::channel();
+        let notifier = notifier.clone();
+        let open = move || match Deposit::open(&notifier, generation, limit) {
+            Ok(deposit) => {
+                let deposit = Arc::new(deposit);
+                let _ = mine.send(Arc::clone(&deposit));
+                let _ = found.send(deposit);
+            }
+            Err(DepositError::NoManager) => {}
+            Err(error) => journal::log(Event::HandoverImpossible { reason: error.to_string() }),
+        };
+        // Not a thread of the runtime's, whose end would wait for this one's.
+        let _ = std::thread::Builder::new().name("handover".to_owned()).spawn(open);
+        (carrier, Self { deposit: Some(deposit) })
+    }
+
+    /// The drain is over: nobody will leave any more.
+    pub(super) fn close(mut self) {
+        if let Some(deposit) = self.deposit.take().and_then(|mut deposit| deposit.try_recv().ok()) {
+            deposit.complete();
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! In: what a process finds in systemd's descriptor store when it starts.
+//!
+//! Nothing that is found is believed: it may come from another version, or have been half written by a process that was
+//! killed. Whatever can't be understood is closed and counted.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use super::ledger::Reader;
+use super::record::Record;
+use super::vault::{Batch, Opened};
+use super::{Carried, parse_name};
+use crate::systemd::activation::Stored;
+use crate::systemd::notify::Notifier;
+
+/// Most messages that are read from a vault: its queue never holds as many, but whoever has its other end could go on
+/// sending.
+const MESSAGES_AT_MOST: usize = 1 << 20;
+
+/// What was found in the store.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Connections that can go on.
+    pub connections: Vec<Carried>,
+    /// What is said about them all.
+    pub report: Report,
+    names: Vec<String>,
+}
+
+/// What was found, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The process that has left them there.
+    pub generation: Option<u64>,
+    /// Connections that it says it has left.
+    pub expected: usize,
+    /// Connections that were closed, because this version can't read what is said of them.
+    pub unreadable: usize,
+    /// Whether that process had come to the end of its drain.
+    pub complete: bool,
+}
+
+#[derive(Default)]
+struct Pair {
+    vault: Option<Opened>,
+    ledger: Option<Reader>,
+}
+
+impl Found {
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Lets systemd forget what was read: it holds copies, which would keep connections open that have ended.
+    pub fn forget(&self, notifier: &Notifier) {
+        for name in &self.names {
+            notifier.remove(name);
+        }
+    }
+}
+
+/// Reads everything that was found in the store, `most` connections at most.
+#[must_use]
+pub fn read(stored: Vec<Stored>, most: usize) -> Found {
+    let mut found = Found { report: Report { complete: true, ..Report::default() }, ..Found::default() };
+    for ((generation, _), pair) in sort(stored, &mut found.names) {
+        let generation = pair.ledger.as_ref().map_or(generation, |ledger| ledger.generation);
+        found.report.generation = found.report.generation.max(Some(generation));
+        let deposited = pair.ledger.as_ref().map_or(0, |ledger| ledger.deposited as usize);
+        found.report.complete &= pair.ledger.as_ref().is_some_and(|ledger| ledger.complete);
+        let before = found.connections.len() + found.report.unreadable;
+        read_pair(pair, most, &mut found);
+        // A process that was killed between depositing and saying so has left more than it says.
+        let came = found.connections.len() + found.report.unreadable - before;
+        found.report.expected += deposited.max(came);
+    }
+    found
+}
+
+/// Puts vaults and ledgers together by their names.
+fn sort(stored: Vec<Stored>, names: &mut Vec<String>) -> BTreeMap<(u64, u64), Pair> {
+    let mut pairs: BTreeMap<_, Pair> = BTreeMap::new();
+    for Stored { name, descriptor } in stored {
+        if let Some((is_vault, generation, number)) = parse_name(&name) {
+            let pair = pairs.entry((generation, number)).or_default();
+            if is_vault {
+                pair.vault = Opened::new(descriptor);
+            } else {
+                pair.ledger = Reader::open(descriptor).ok();
+            }
+        }
+        names.push(name);
+    }
+    pairs
+}
+
+fn read_pair(pair: Pair, most: usize, found: &mut Found) {
+    let Some(vault) = pair.vault else { return };
+    let mut ledger = pair.ledger;
+    for _ in 0..MESSAGES_AT_MOST {
+        let Some(batch) = vault.receive() else { return };
+        let number = batch.descriptors.len();
+        match (&mut ledger, batch) {
+            (Some(ledger), Batch { first: Some(first), descriptors }) if found.connections.len() < most => {
+                let mut slots = ledger.slots(first, number).into_iter();
+                for socket in descriptors {
+                    match slots.next().and_then(|slot| understand(ledger, &slot)) {
+                        Some(record) => found.connections.push(record.carry(socket)),
+                        None => {
+                            found.report.unreadable += 1;
+                            close(socket);
+                        }
+                    }
+                }
+            }
+            (_, Batch { descriptors, .. }) => {
+                found.report.unreadable += number;
+                descriptors.into_iter().for_each(close);
+            }
+        }
+    }
+}
+
+/// A record whose references lead somewhere.
+struct Understood {
+    record: Record,
+    listener: std::sync::Arc<str>,
+    ahead: bytes::Bytes,
+}
+
+fn understand(ledger: &mut Reader, slot: &[u8; super::record::SIZE]) -> Option<Understood> {
+    let record = Record::decode(slot).ok()?;
+    let listener = ledger.listener(record.listener)?.clone();
+    let ahead = ledger.ahead(record.ahead)?;
+    Some(Understood { record, listener, ahead })
+}
+
+impl Understood {
+    fn carry(self, socket: OwnedFd) -> Carried {
+        let Self { record, listener, ahead } = self;
+        let Record { standing, peer, since, requests, .. } = record;
+        Carried { socket, standing, listener, peer, since: since.instant(), requests, ahead }
+    }
+}
+
+/// Closes a connection of which nothing is known. Others may hold copies of it, so that closing alone would not end it.
+fn close(socket: OwnedFd) {
+    let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both); // it may be no socket at all
+}

@@ -1,0 +1,386 @@
+//! The ledger beside a vault: a file in memory (memfd_create(2)) with one [record](super::record) a connection, in slots
+//! that the vault's messages refer to, and the bytes that were read ahead.
+//!
+//! Its size is fixed and sealed when it is made. So is all that a later version needs to map it into memory and keep its
+//! slots true while it serves: nobody, however hostile, can take a page away from a reader. This version only reads and
+//! writes it. It is sparse, and takes as much memory as was written.
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 8 | `OUTLIVE\n` |
+//! | 8 | 2 | format version |
+//! | 10 | 2 | 1: complete, nothing will be added |
+//! | 12 | 4 | connections deposited so far |
+//! | 16 | 8 | generation of the process that writes it |
+//! | 24 | 4 | number of slots |
+//! | 28 | 4 | bytes of names |
+//! | 64 | | names of listeners, each with its length (2 bytes) before it |
+//! | 65 536 | 64 each | slots |
+//! | after them | | bytes read ahead |
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{FileType, MemfdFlags, SealFlags};
+use rustix::io::{pread, pwrite, retry_on_intr};
+
+use super::Carried;
+use super::record::{self, AHEAD_AT_MOST, Ahead, Moment, Protocol, Record};
+
+const MAGIC: &[u8; 8] = b"OUTLIVE\n";
+
+/// The format of everything but the records, which have a version of their own.
+const VERSION: u16 = 1;
+
+const NAMES_AT: u64 = 64;
+const SLOTS_AT: u64 = 65_536;
+const SLOT: u64 = record::SIZE as u64;
+
+/// Bytes of names that fit.
+const NAMES_AT_MOST: usize = (SLOTS_AT - NAMES_AT) as usize;
+
+/// Slots that any ledger may have, whoever wrote it.
+const SLOTS_AT_MOST: u32 = 1 << 20;
+
+/// Bytes read ahead that are read from any ledger, whoever wrote it.
+const SPILL_AT_MOST: u64 = 64 << 20;
+
+/// How much a ledger has room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub(super) slots: u32,
+    /// Bytes read ahead, of all connections.
+    pub(super) spill: u32,
+}
+
+/// A ledger that is being written.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    file: OwnedFd,
+    size: Size,
+    slots: u32,
+    spilled: u64,
+    names: Vec<Arc<str>>,
+    names_length: usize,
+}
+
+/// Connections that have their slots, but are not yet in the vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entered {
+    pub(super) first: u32,
+    /// How many there was room for.
+    pub(super) number: usize,
+    spilled: u64,
+}
+
+impl Ledger {
+    pub(super) fn create(generation: u64, size: Size) -> io::Result<Self> {
+        let file = rustix::fs::memfd_create("outlive-ledger", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&file, SLOTS_AT + u64::from(size.slots) * SLOT + u64::from(size.spill))?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let mut header = [0; 28];
+        header[..8].copy_from_slice(MAGIC);
+        header[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        header[16..24].copy_from_slice(&generation.to_le_bytes());
+        header[24..28].copy_from_slice(&size.slots.to_le_bytes());
+        write(&file, &header, 0)?;
+        Ok(Self { file, size, slots: 0, spilled: 0, names: Vec::new(), names_length: 0 })
+    }
+
+    /// The file, to be stored.
+    pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.file.try_clone()
+    }
+
+    /// Whether nothing was entered yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots == 0
+    }
+
+    /// Writes the records of as many connections as there is room for. Without [`Self::deposited`] it counts for nothing.
+    pub(super) fn enter(&mut self, connections: &[Carried]) -> io::Result<Entered> {
+        let mut entered = Entered { first: self.slots, number: 0, spilled: self.spilled };
+        let mut records = Vec::with_capacity(connections.len() * record::SIZE);
+        let spill_at = SLOTS_AT + u64::from(self.size.slots) * SLOT;
+        for connection in connections.iter().take((self.size.slots - self.slots) as usize) {
+            let length = connection.ahead.len();
+            let fits = entered.spilled + length as u64 <= u64::from(self.size.spill);
+            let (true, Ok(length)) = (fits, u32::try_from(length)) else { break };
+            let Some(listener) = self.name(&connection.listener)? else { break };
+            let ahead = Ahead { at: spill_at + entered.spilled, length };
+            if length > AHEAD_AT_MOST {
+                break;
+            }
+            write(&self.file, &connection.ahead, ahead.at)?;
+            let record = Record {
+                standing: connection.standing,
+                protocol: Protocol::Http1,
+                listener,
+                peer: connection.peer,
+                since: Moment::from(connection.since),
+                requests: connection.requests,
+                ahead,
+            };
+            records.extend_from_slice(&record.encode());
+            entered.spilled += u64::from(length);
+            entered.number += 1;
+        }
+        write(&self.file, &records, SLOTS_AT + u64::from(self.slots) * SLOT)?;
+        Ok(entered)
+    }
+
+    /// The connections are in the vault.
+    pub(super) fn deposited(&mut self, entered: Entered) -> io::Result<()> {
+        self.slots += u32::try_from(entered.number).unwrap_or(u32::MAX);
+        self.spilled = entered.spilled;
+        write(&self.file, &self.slots.to_le_bytes(), 12)
+    }
+
+    /// Nothing will be added.
+    pub(super) fn complete(&self) -> io::Result<()> {
+        write(&self.file, &1u16.to_le_bytes(), 10)
+    }
+
+    /// The place of a listener's name in the table; `None` if there is no room for it.
+    fn name(&mut self, name: &Arc<str>) -> io::Result<Option<u16>> {
+        if let Some(index) = self.names.iter().position(|known| known == name) {
+            return Ok(u16::try_from(index).ok());
+        }
+        let Ok(length) = u16::try_from(name.len()) else { return Ok(None) };
+        let entry = [&length.to_le_bytes(), name.as_bytes()].concat();
+        let whole = self.names_length + entry.len();
+        let (true, Ok(index)) = (whole <= NAMES_AT_MOST, u16::try_from(self.names.len())) else { return Ok(None) };
+        write(&self.file, &entry, NAMES_AT + self.names_length as u64)?;
+        let whole_length = u32::try_from(whole).unwrap_or(u32::MAX); // it is less than a slot's offset
+        write(&self.file, &whole_length.to_le_bytes(), 28)?;
+        self.names_length = whole;
+        self.names.push(Arc::clone(name));
+        Ok(Some(index))
+    }
+}
+
+/// A file that can't be read as a ledger.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LedgerError {
+    /// It can't be read at all.
+    #[error("it cannot be read: {0}")]
+    Read(#[from] io::Error),
+    /// It is something else.
+    #[error("it is no ledger")]
+    Strange,
+    /// Another version has written it.
+    #[error("its format is version {0}, and this process knows version {VERSION} only")]
+    Version(u16),
+}
+
+/// A ledger that another process has written, and of which nothing is believed.
+#[derive(Debug)]
+pub(super) struct Reader {
+    file: OwnedFd,
+    pub(super) generation: u64,
+    /// How many connections its writer says that it has deposited.
+    pub(super) deposited: u32,
+    pub(super) complete: bool,
+    slots: u32,
+    names: Vec<Arc<str>>,
+    /// Bytes read ahead that may yet be read: records that share them would take up any amount of memory.
+    spill_left: u64,
+}
+
+impl Reader {
+    pub(super) fn open(file: OwnedFd) -> Result<Self, LedgerError> {
+        let status = rustix::fs::fstat(&file).map_err(io::Error::from)?;
+        if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+            return Err(LedgerError::Strange);
+        }
+        let mut header = [0; NAMES_AT as usize];
+        read(&file, &mut header, 0)?;
+        let field = |at: usize| u32::from_le_bytes(std::array::from_fn(|index| header[at + index]));
+        let version = u16::from_le_bytes([header[8], header[9]]);
+        if &header[..8] != MAGIC {
+            return Err(LedgerError::Strange);
+        }
+        if version != VERSION {
+            return Err(LedgerError::Version(version));
+        }
+        let generation = u64::from_le_bytes(std::array::from_fn(|index| header[16 + index]));
+        let mut names = vec![0; (field(28) as usize).min(NAMES_AT_MOST)];
+        read(&file, &mut names, NAMES_AT)?;
+        Ok(Self {
+            file,
+            generation,
+            deposited: field(12),
+            complete: header[10] == 1,
+            slots: field(24).min(SLOTS_AT_MOST),
+            names: parse_names(&names),
+            spill_left: SPILL_AT_MOST,
+        })
+    }
+
+    /// The bytes of a slot's record; `None` if there is no such slot.
+    pub(super) fn slots(&self, first: u32, number: usize) -> Vec<[u8; record::SIZE]> {
+        let number = number.min(self.slots.saturating_sub(first) as usize);
+        let mut bytes = vec![0; number * record::SIZE];
+        if read(&self.file, &mut bytes, SLOTS_AT + u64::from(first) * SLOT).is_err() {
+            return Vec::new();
+        }
+        bytes.chunks_exact(record::SIZE).filter_map(|slot| slot.try_into().ok()).collect()
+    }
+
+    /// The name of a listener.
+    pub(super) fn listener(&self, index: u16) -> Option<&Arc<str>> {
+        self.names.get(usize::from(index))
+    }
+
+    /// Bytes that were read ahead.
+    pub(super) fn ahead(&mut self, ahead: Ahead) -> Option<Bytes> {
+        self.spill_left = self.spill_left.checked_sub(u64::from(ahead.length))?;
+        let mut bytes = vec![0; ahead.length as usize];
+        read(&self.file, &mut bytes, ahead.at).ok()?;
+        Some(bytes.into())
+    }
+}
+
+/// Reads names until there are no more, or one is broken: those before it are good.
+fn parse_names(mut table: &[u8]) -> Vec<Arc<str>> {
+    let mut names = Vec::new();
+    while let Some((length, rest)) = table.split_first_chunk()
+        && let Some((name, rest)) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))
+        && let Ok(name) = std::str::from_utf8(name)
+    {
+        names.push(name.into());
+        table = rest;
+    }
+    names
+}
+
+fn write(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = retry_on_intr(|| pwrite(file, bytes, at))?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[written..];
+        at += written as u64;
+    }
+    Ok(())
+}
+
+fn read(file: &OwnedFd, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let read = retry_on_intr(|| pread(file, &mut *bytes, at))?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes = &mut bytes[read..];
+        at = at.checked_add(read as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::time::Instant;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::handover::record::Standing;
+
+    const SIZE: Size = Size { slots: 4, spill: 100 };
+
+    fn connection(listener: &str, ahead: &'static [u8]) -> Carried {
+        let socket = std::os::unix::net::UnixStream::pair().unwrap().0.into();
+        let standing = if ahead.is_empty() { Standing::Idle } else { Standing::Head };
+        let (listener, ahead) = (listener.into(), Bytes::from_static(ahead));
+        Carried { socket, standing, listener, peer: None, since: Instant::now(), requests: 3, ahead }
+    }
+
+    fn reader(ledger: &Ledger) -> Reader {
+        Reader::open(ledger.duplicate().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_entered_is_read() {
+        let mut ledger = Ledger::create(7, SIZE).unwrap();
+        let connections = [connection("http", b""), connection("six", b"GET / HT"), connection("http", b"POST")];
+        let entered = ledger.enter(&connections).unwrap();
+        assert_eq!((entered.first, entered.number), (0, 3));
+        assert_eq!(reader(&ledger).deposited, 0);
+        ledger.deposited(entered).unwrap();
+        assert!(!reader(&ledger).complete);
+        ledger.complete().unwrap();
+
+        let mut reader = reader(&ledger);
+        assert_eq!((reader.generation, reader.deposited, reader.complete), (7, 3, true));
+        let records: Vec<_> = reader.slots(0, 3).iter().map(|slot| Record::decode(slot).unwrap()).collect();
+        let aheads: Vec<_> = records.iter().map(|record| reader.ahead(record.ahead).unwrap()).collect();
+        assert_eq!(aheads, [&b""[..], b"GET / HT", b"POST"]);
+        let listeners: Vec<_> = records.iter().map(|record| &**reader.listener(record.listener).unwrap()).collect();
+        assert_eq!(listeners, ["http", "six", "http"]);
+        assert!(reader.listener(2).is_none());
+    }
+
+    #[test]
+    fn no_more_is_entered_than_there_is_room_for() {
+        let mut ledger = Ledger::create(1, SIZE).unwrap();
+        let five: Vec<_> = (0..5).map(|_| connection("http", b"")).collect();
+        assert_eq!(ledger.enter(&five).unwrap().number, 4);
+
+        let spills = [connection("http", &[b'x'; 60]), connection("http", &[b'y'; 60])];
+        let entered = ledger.enter(&spills).unwrap();
+        assert_eq!(entered.number, 1);
+        ledger.deposited(entered).unwrap();
+        assert_eq!(ledger.enter(&spills[1..]).unwrap().number, 0);
+    }
+
+    #[test]
+    fn nobody_can_take_a_page_away_or_unseal_it() {
+        let ledger = Ledger::create(1, SIZE).unwrap();
+        let file = ledger.duplicate().unwrap();
+        assert!(rustix::fs::ftruncate(&file, 0).is_err());
+        assert!(rustix::fs::ftruncate(&file, 1 << 30).is_err());
+        assert!(rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE).is_err());
+    }
+
+    #[test]
+    fn what_is_no_ledger_is_told_apart() {
+        let (pipe, _) = rustix::pipe::pipe().unwrap();
+        assert!(matches!(Reader::open(pipe), Err(LedgerError::Strange)));
+        let folder = std::fs::File::open("/").unwrap();
+        assert!(matches!(Reader::open(folder.into()), Err(LedgerError::Strange)));
+        let empty = rustix::fs::memfd_create("empty", MemfdFlags::CLOEXEC).unwrap();
+        assert!(matches!(Reader::open(empty), Err(LedgerError::Read(_))));
+        let later = Ledger::create(1, SIZE).unwrap();
+        pwrite(later.file.as_fd(), &[9, 1], 8).unwrap();
+        assert!(matches!(Reader::open(later.file), Err(LedgerError::Version(265))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_read_or_refused(
+            header in prop::collection::vec(any::<u8>(), 0..64),
+            tail in prop::collection::vec(any::<u8>(), 0..2000),
+            known in any::<bool>(),
+            slot in any::<(u32, u8)>(),
+            ahead in any::<(u64, u32)>(),
+        ) {
+            let file = rustix::fs::memfd_create("any", MemfdFlags::CLOEXEC).unwrap();
+            pwrite(&file, &header, 0).unwrap();
+            pwrite(&file, &tail, if known { SLOTS_AT - 1000 } else { 64 }).unwrap();
+            if known {
+                pwrite(&file, b"OUTLIVE\n\x01\x00", 0).unwrap();
+            }
+            if let Ok(mut reader) = Reader::open(file) {
+                for slot in reader.slots(slot.0 >> 16, slot.1.into()) {
+                    let _ = Record::decode(&slot);
+                }
+                let _ = reader.listener(0);
+                let _ = reader.ahead(Ahead { at: ahead.0, length: ahead.1 >> 8 });
+            }
+        }
+    }
+}

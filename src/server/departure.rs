@@ -1,0 +1,169 @@
+//! Connections that leave for the next process, and those that have come from the one before.
+//!
+//! Once a drain closes, connections become free one by one, thousands of them within a moment. They are collected here,
+//! and a task of the worker's own gives them to the [`Carrier`] by the batch: it runs when every connection that was
+//! woken has had its turn, so that a batch is as large as can be without anyone having waited for it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
+use rustix::net::{AddressFamily, SocketType};
+use tokio::sync::{Notify, oneshot};
+
+use super::exchange::{ConnectionInfo, Peer};
+use super::gauges::WorkerGauges;
+use super::io::{Detached, Io};
+use super::registry::{Entry, Local};
+use crate::handover::record::Standing;
+use crate::handover::{Carried, Carrier};
+
+/// Where a worker's connections wait to be carried.
+#[derive(Debug, Default)]
+pub(crate) struct Departures {
+    carrier: RefCell<Option<Arc<dyn Carrier>>>,
+    waiting: RefCell<Waiting>,
+    some: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    connections: Vec<Carried>,
+    answers: Vec<(RawFd, oneshot::Sender<Carried>)>,
+    since: Option<Instant>,
+}
+
+impl Departures {
+    /// From now on, connections can leave.
+    pub(crate) fn open(&self, carrier: Arc<dyn Carrier>) {
+        self.carrier.replace(Some(carrier));
+    }
+
+    /// Whether connections can leave.
+    pub(crate) fn are_open(&self) -> bool {
+        self.carrier.borrow().is_some()
+    }
+
+    /// Waits until the connection has left; returns it if it has to stay.
+    async fn leave(&self, connection: Carried) -> Option<Carried> {
+        let (answer, asked) = oneshot::channel();
+        {
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.since.get_or_insert_with(Instant::now);
+            waiting.answers.push((connection.socket.as_raw_fd(), answer));
+            waiting.connections.push(connection);
+        }
+        self.some.notify_one();
+        asked.await.ok()
+    }
+
+    /// Gives to the carrier whatever waits, for ever.
+    pub(crate) async fn see_off(&self, gauges: &WorkerGauges) {
+        loop {
+            self.some.notified().await;
+            let Waiting { connections, answers, since } = self.waiting.take();
+            let Some(carrier) = self.carrier.borrow().clone() else { continue };
+            let number = connections.len();
+            let stay = carrier.carry(connections);
+            gauges.handed_over.fetch_add(number - stay.len(), Ordering::Relaxed);
+            if let Some(since) = since {
+                let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+                gauges.handover_usec.fetch_add(took, Ordering::Relaxed);
+            }
+            // Sockets that stay are open still, so their numbers are their own. For the others there is no answer.
+            let mut stay: HashMap<RawFd, Carried> =
+                stay.into_iter().map(|connection| (connection.socket.as_raw_fd(), connection)).collect();
+            for (number, answer) in answers {
+                if let Some(connection) = stay.remove(&number) {
+                    let _ = answer.send(connection);
+                }
+            }
+        }
+    }
+}
+
+/// Lets a connection that waits for a request leave for the next process, if that is possible; returns it otherwise. It
+/// is to be told `Connection: close` then.
+pub(super) async fn depart(io: Io, local: &Local, entry: &Entry) -> Option<Io> {
+    if !local.can_leave(entry) {
+        return Some(io);
+    }
+    let (stream, ahead, entry_of_io) = io.into_parts();
+    let standing = match (ahead.is_empty(), entry.requests.get()) {
+        (false, _) => Standing::Head,
+        (true, 0) => Standing::Fresh,
+        (true, _) => Standing::Idle,
+    };
+    let connection = Carried {
+        // A socket that can't be taken away from the runtime is closed with it: that is not known to happen.
+        socket: stream.detach().ok()?.into(),
+        standing,
+        listener: Arc::clone(&entry.info.listener),
+        peer: match entry.info.peer {
+            Peer::Tcp(address) => Some(address),
+            Peer::Unix => None,
+        },
+        since: entry.since.get(),
+        requests: entry.requests.get(),
+        ahead,
+    };
+    let stays = local.departures.leave(connection).await?;
+    entry.stays.set(true);
+    let stream = Detached::new(stays.socket, stays.peer.is_some()).ok()?.attach().ok()?;
+    Some(Io::new(stream, stays.ahead, entry_of_io))
+}
+
+/// A connection that has come from another process, and is checked.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) socket: Detached,
+    pub(crate) info: ConnectionInfo,
+    pub(crate) since: Instant,
+    pub(crate) requests: u64,
+    pub(crate) ahead: Bytes,
+    /// Its next answer is to say `Connection: close`.
+    pub(crate) last: bool,
+}
+
+impl Arrival {
+    /// Checks what has come.
+    pub(crate) fn new(carried: Carried, last: bool) -> io::Result<Self> {
+        let Carried { socket, standing: _, listener, peer, since, requests, ahead } = carried;
+        let socket = Detached::new(socket, peer.is_some())?;
+        let info = ConnectionInfo { peer: peer.map_or(Peer::Unix, Peer::Tcp), listener };
+        Ok(Self { socket, info, since, requests, ahead, last })
+    }
+}
+
+impl Detached {
+    /// Takes a descriptor for a client's socket, if it is one: it may have come from another process.
+    fn new(socket: OwnedFd, tcp: bool) -> io::Result<Self> {
+        let domain = socket_domain(&socket)?;
+        let expected = if tcp {
+            domain == AddressFamily::INET || domain == AddressFamily::INET6
+        } else {
+            domain == AddressFamily::UNIX
+        };
+        if !expected || socket_type(&socket)? != SocketType::STREAM || socket_acceptconn(&socket)? {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        // It should be so already, and one that is not would hold up a worker.
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(if tcp { Self::Tcp(socket.into()) } else { Self::Unix(socket.into()) })
+    }
+}
+
+impl From<Detached> for OwnedFd {
+    fn from(socket: Detached) -> Self {
+        match socket {
+            Detached::Tcp(stream) => stream.into(),
+            Detached::Unix(stream) => stream.into(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What can't go on as if nothing had been: it ends in good order, and is counted.
+
+use rustix::process::Signal;
+
+use crate::client::Client;
+use crate::support::fake_systemd::FakeSystemd;
+use crate::{CONFIG, adopted, end, systemd};
+
+#[test]
+fn without_a_store_connections_are_closed() {
+    let systemd = FakeSystemd::with_http();
+    let mut first = systemd.start(CONFIG);
+    let mut idle = Client::tcp(systemd.http());
+    idle.get("/live?live");
+    let mut running = Client::tcp(systemd.http());
+    running.ask("/slow");
+    let mut late = Client::tcp(systemd.http());
+    late.ask("/slower");
+    Client::tcp(systemd.http()).get("/live?live");
+    end(&mut first);
+    first.wait_for_line("FileDescriptorStoreMax=");
+    assert!(late.answer().body == "slower\n");
+    idle.assert_closed();
+    assert_eq!(running.answer().body, "slow\n");
+}
+
+#[test]
+fn without_settling_an_answer_says_close_only_if_there_is_no_store() {
+    let config = CONFIG.replace("[drain]", "[drain]\nsettle = \"0s\"");
+    for (kept, last) in [(0, true), (64, false)] {
+        let systemd = FakeSystemd::with_http().keeping(kept);
+        let mut first = systemd.start(&config);
+        let mut running = Client::tcp(systemd.http());
+        running.ask("/slow");
+        Client::tcp(systemd.http()).get("/live?live");
+        end(&mut first);
+        assert_eq!(running.answer().is_last(), last);
+    }
+}
+
+#[test]
+fn of_a_listener_that_is_gone() {
+    let mut systemd = systemd().tcp("admin", "127.0.0.1:0");
+    let admin = systemd.addresses().nth(1).unwrap();
+    let mut first = systemd.start(CONFIG);
+    let mut stranger = Client::tcp(admin);
+    stranger.get("/live?live");
+    let mut known = Client::tcp(systemd.http());
+    known.get("/live?live");
+    end(&mut first);
+    systemd.forget("admin");
+    let second = systemd.start(CONFIG);
+    let said = adopted(&second);
+    assert!(said.contains("Adopted 1 of 2") && said.contains("1 rejected: 1 of no listener that there is"), "{said}");
+    assert!(!known.get("/live?live").is_last());
+    let answer = stranger.get("/live?live");
+    assert_eq!(answer.generation(), 2);
+    assert!(answer.is_last());
+    stranger.assert_closed();
+}
+
+#[test]
+fn beyond_a_lower_limit() {
+    let systemd = systemd();
+    let mut first = systemd.start(CONFIG);
+    let mut clients: Vec<_> = (0..10).map(|_| Client::tcp(systemd.http())).collect();
+    clients.iter_mut().for_each(|client| drop(client.get("/live?live")));
+    end(&mut first);
+    let second = systemd.start(&format!("max_connections = 4\n{CONFIG}"));
+    let said = adopted(&second);
+    assert!(said.contains("Adopted 4 of 10") && said.contains("6 rejected: 6 beyond max_connections"), "{said}");
+    let last =
+        clients.iter_mut().filter_map(|client| client.get("/live?live").is_last().then(|| client.assert_closed()));
+    assert_eq!(last.count(), 6);
+}
+
+#[test]
+fn beyond_fewer_descriptors() {
+    let systemd = systemd();
+    let mut first = systemd.start(CONFIG);
+    let mut clients: Vec<_> = (0..600).map(|_| Client::tcp(systemd.http())).collect();
+    clients.iter_mut().for_each(|client| drop(client.get("/live?live")));
+    end(&mut first);
+    let second = systemd.service(CONFIG).limit_descriptors(400).start();
+    let said = adopted(&second);
+    assert!(said.contains("of 600") && said.contains("rejected"), "{said}");
+    let mut answered = 0;
+    for client in &mut clients {
+        answered += usize::from(client.try_get("/live?live").is_ok());
+    }
+    assert!(answered >= 250, "{answered}");
+    // There are descriptors left for others.
+    drop(clients);
+    assert_eq!(Client::tcp(systemd.http()).get("/live?live").generation(), 2);
+}
+
+#[test]
+fn a_hammer_lets_idle_connections_go_on() {
+    let systemd = systemd();
+    let mut first = systemd.start(&CONFIG.replace("1500ms", "1h"));
+    let mut idle = Client::tcp(systemd.http());
+    idle.get("/live?live");
+    let mut running = Client::tcp(systemd.http());
+    running.ask("/slower");
+    Client::tcp(systemd.http()).get("/live?live");
+    first.signal(Signal::TERM);
+    first.wait_for("STOPPING=1");
+    first.wait_until("the store", |_| (systemd.store.names().len() == 2).then_some(()));
+    first.signal(Signal::USR2);
+    assert_eq!(first.wait_for_exit().code(), Some(1));
+    running.assert_closed();
+    let _second = systemd.start(CONFIG);
+    assert_eq!(idle.get("/live?live").generation(), 2);
+}

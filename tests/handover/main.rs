@@ -1,0 +1,63 @@
+//! Connections that outlive the process: a service ends, the next one starts, and clients notice nothing.
+//!
+//! Real processes, and a stand-in for systemd that keeps what they store. The real one: `tests/system/handover.rs`.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic; Clippy only knows that of functions marked as tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod client;
+mod hostile;
+mod killed;
+mod left_behind;
+mod without_loss;
+
+use rustix::process::Signal;
+use support::fake_systemd::FakeSystemd;
+use support::service::Service;
+
+/// Routes to ask for. `/live` tells which process has answered.
+const CONFIG: &str = r#"
+[limits]
+request_timeout = "2h"
+
+[drain]
+window = "20s"
+
+[[route]]
+path = "/live"
+welcome = {}
+
+[[route]]
+path = "/hello"
+methods = ["GET", "POST"]
+respond = { body = "hello\n" }
+
+[[route]]
+path = "/slow"
+respond = { body = "slow\n", delay = "500ms" }
+
+[[route]]
+path = "/slower"
+respond = { body = "slower\n", delay = "1500ms" }
+"#;
+
+/// A systemd that keeps descriptors, with one TCP socket.
+fn systemd() -> FakeSystemd {
+    FakeSystemd::with_http().keeping(64)
+}
+
+/// Ends a service in good order, as the first half of a restart does.
+#[track_caller]
+fn end(service: &mut Service) {
+    service.signal(Signal::TERM);
+    assert_eq!(service.wait_for_exit().code(), Some(0), "{}", service.story());
+}
+
+/// The line in which a service says what it has adopted.
+#[track_caller]
+fn adopted(service: &Service) -> String {
+    let line = service.wait_for_line("Adopted ");
+    line[line.find("Adopted").unwrap()..].to_owned()
+}
