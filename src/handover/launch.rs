@@ -8,10 +8,12 @@
 //! No thread runs in either of them, and nothing is forked from the old process but by posix_spawn(3), which copies
 //! none of its memory.
 
-use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -21,6 +23,9 @@ use crate::systemd::activation::{FIRST, LINK};
 
 /// The program as it runs now, even if another one has taken its place on disk.
 pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// Bytes of an ELF file that say what it is for: elf(5).
+const HEAD: u64 = 20;
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "launch-successor";
@@ -43,11 +48,32 @@ pub fn become_program(program: &[OsString]) -> io::Error {
     match prepare(program) {
         Ok(mut command) => {
             let error = command.exec();
-            let program = command.get_program().display();
-            io::Error::new(error.kind(), format!("cannot run {program}: {error}"))
+            cannot_run(command.get_program(), &error)
         }
         Err(error) => error,
     }
+}
+
+fn cannot_run(program: &OsStr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot run {}: {error}", program.display()))
+}
+
+/// Whether a program is one for this machine. exec(3) would take anything else for a shell script.
+fn check(program: &Path) -> io::Result<()> {
+    let head = |path: &Path| {
+        let mut head = Vec::new();
+        File::open(path)?.take(HEAD).read_to_end(&mut head).map(|_| head)
+    };
+    let theirs = head(program)?;
+    if theirs.starts_with(b"#!") || describe(&theirs) == describe(&head(Path::new(THIS_PROGRAM))?) {
+        return Ok(());
+    }
+    Err(io::Error::other("it is no program for this machine (Exec format error)"))
+}
+
+/// Magic number, word size, byte order and machine of an ELF file, elf(5).
+fn describe(head: &[u8]) -> Option<(&[u8], &[u8])> {
+    Some((head.get(..6)?, head.get(18..20)?))
 }
 
 fn prepare(program: &[OsString]) -> io::Result<Command> {
@@ -55,6 +81,9 @@ fn prepare(program: &[OsString]) -> io::Result<Command> {
     let this = std::process::id();
     link::send(link.as_fd(), &Message::Pid(this), &[])?;
     let (names, from, listeners) = receive_listeners(&link)?;
+    if let [path, ..] = program {
+        check(Path::new(path)).map_err(|error| cannot_run(path, &error))?;
+    }
     match link::receive(link.as_fd())? {
         Some((Message::Go, _)) => {}
         _ => return Err(io::Error::other("the old process has changed its mind")),

@@ -24,7 +24,7 @@ on_every_systemd!(
 #[track_caller]
 fn wait_for_processes(host: &Container, number: usize) {
     until(SOON, &format!("{number} processes"), || {
-        let text = host.output("pgrep -x outlive | wc -l").text();
+        let text = host.output("cat /proc/[0-9]*/comm 2>/dev/null | grep -cx outlive").text();
         if text.trim() == number.to_string() { Ok(()) } else { Err(text) }
     });
 }
