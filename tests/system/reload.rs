@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::support::client::{Connection, get};
 use crate::support::container::{Container, SERVICE, Suite, Text as _};
 use crate::support::wait::{SOON, until};
-use crate::{CONFIG, Live, SLOW, host, on_every_systemd, running};
+use crate::{CONFIG, Live, SLOW, on_every_systemd, running};
 
 on_every_systemd!(
     a_reload_under_load_loses_nothing,
@@ -20,7 +20,14 @@ on_every_systemd!(
     a_program_that_cannot_run_changes_nothing,
 );
 
-/// Waits until the service's cgroup has only so many processes of the program.
+/// A host whose service is started: to reload one that still starts is nothing to systemd, which says that all is well.
+fn serving(suite: Suite) -> Container {
+    let host = crate::host(suite);
+    host.run("systemctl start outlive.service");
+    host
+}
+
+/// Waits until there are so many processes of the program.
 #[track_caller]
 fn wait_for_processes(host: &Container, number: usize) {
     until(SOON, &format!("{number} processes"), || {
@@ -42,7 +49,7 @@ fn assert_no_complaints(host: &Container) {
 
 fn a_reload_under_load_loses_nothing(suite: Suite) {
     const RELOADS: u64 = 30;
-    let host = host(suite);
+    let host = serving(suite);
     host.in_network(async || {
         Live::fresh().await.unwrap();
         let over = tokio_flag();
@@ -110,7 +117,7 @@ impl Flag {
 }
 
 fn a_restart_after_reloads_drains_as_before(suite: Suite) {
-    let host = host(suite);
+    let host = serving(suite);
     host.in_network(async || {
         let first = Live::fresh().await.unwrap();
         for _ in 0..2 {
@@ -136,7 +143,7 @@ fn a_restart_after_reloads_drains_as_before(suite: Suite) {
 }
 
 fn a_stop_after_a_reload_waits_for_the_old_process(suite: Suite) {
-    let host = host(suite);
+    let host = serving(suite);
     host.in_network(async || {
         Live::fresh().await.unwrap();
         let slow = tokio::spawn(get(SERVICE, "/slow"));
@@ -151,7 +158,7 @@ fn a_stop_after_a_reload_waits_for_the_old_process(suite: Suite) {
 }
 
 fn the_watchdog_watches_the_successor(suite: Suite) {
-    let host = host(suite);
+    let host = serving(suite);
     host.edit("outlive.service", "[Service]\nWatchdogSec=2s\n");
     host.in_network(async || Live::fresh().await).unwrap();
     host.run("systemctl reload outlive.service");
@@ -174,7 +181,7 @@ fn the_watchdog_watches_the_successor(suite: Suite) {
 }
 
 fn a_crash_of_the_successor_is_seen(suite: Suite) {
-    let host = host(suite);
+    let host = serving(suite);
     host.in_network(async || Live::fresh().await).unwrap();
     host.run("systemctl reload outlive.service");
     let main = host.main_pid();
@@ -189,7 +196,7 @@ fn a_crash_of_the_successor_is_seen(suite: Suite) {
 }
 
 fn a_failed_reload_says_why_and_changes_nothing(suite: Suite) {
-    let host = host(suite);
+    let host = serving(suite);
     let before = host.in_network(async || Live::fresh().await).unwrap();
     host.configure("[drain]\nwindwo = \"30s\"\n");
 
@@ -217,7 +224,7 @@ fn a_failed_reload_says_why_and_changes_nothing(suite: Suite) {
 }
 
 fn a_program_that_cannot_run_changes_nothing(suite: Suite) {
-    let host = host(suite);
+    let host = serving(suite);
     let before = host.in_network(async || Live::fresh().await).unwrap();
     host.run("mv /usr/bin/outlive /usr/bin/outlive.good; printf 'no program\\n' >/usr/bin/outlive; chmod 755 /usr/bin/outlive");
 
