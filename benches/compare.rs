@@ -37,7 +37,7 @@ fn main() -> Outcome<()> {
     for round in 1..=ROUNDS {
         // The order changes with each round, so that neither always comes first.
         for first in [round % 2 == 0, round % 2 != 0] {
-            if first { ours.push(load(OUTLIVE)?) } else { theirs.push(load(NGINX)?) }
+            if first { ours.push(load(&outlive)?) } else { theirs.push(load(&nginx)?) }
         }
         eprintln!(
             "round {round} of {ROUNDS}: {:.0} and {:.0} requests/s",
@@ -45,26 +45,32 @@ fn main() -> Outcome<()> {
             theirs[round - 1].rate
         );
     }
-    let rate = |loads: &[Load]| median(loads.iter().map(|load| load.rate));
-    let p99 = |loads: &[Load]| median(loads.iter().map(|load| load.p99_ms));
-    row(&mut table, "requests/s, 64 keep-alive connections, one core", rate(&ours), rate(&theirs), 0);
-    row(&mut table, "p99, ms", p99(&ours), p99(&theirs), 2);
-
-    for (name, settle) in [("KiB resident a connection, 10 000 idle", REST)] {
-        let mut figures = Vec::new();
-        for server in [&outlive, &nginx] {
-            let before = server.resident_kib()?;
-            let clients = idle_clients(server.address)?;
-            std::thread::sleep(settle);
-            figures.push((server.resident_kib()? - before) / IDLE as f64);
-            drop(clients);
-        }
-        row(&mut table, name, figures[0], figures[1], 2);
+    for (name, digits, figure) in [
+        ("requests/s, 64 keep-alive connections, one core", 0, (|load| load.rate) as fn(&Load) -> f64),
+        ("µs of processor time a request", 2, |load| load.cpu_us),
+        ("p99, ms", 2, |load| load.p99_ms),
+    ] {
+        let values = |loads: &[Load]| median(loads.iter().map(figure));
+        // Round by round, because the machine's speed changes with its neighbours.
+        let ratio = median(ours.iter().zip(&theirs).map(|(ours, theirs)| figure(ours) / figure(theirs)));
+        row(&mut table, name, values(&ours), values(&theirs), ratio, digits);
     }
+
+    let mut figures = Vec::new();
+    for server in [&outlive, &nginx] {
+        let before = server.resident_kib()?;
+        let clients = idle_clients(server.address)?;
+        std::thread::sleep(REST);
+        figures.push((server.resident_kib()? - before) / IDLE as f64);
+        drop(clients);
+    }
+    let ratio = figures[0] / figures[1];
+    row(&mut table, "KiB resident a connection, 10 000 idle", figures[0], figures[1], ratio, 2);
     drop((outlive, nginx));
 
     let (ours, theirs) = starts(&folder)?;
-    row(&mut table, "ms from exec to the first answer", ours.first_answer, theirs, 1);
+    let ratio = ours.first_answer / theirs;
+    row(&mut table, "ms from exec to the first answer", ours.first_answer, theirs, ratio, 1);
     table.push_str(&format!("| ms from exec to READY=1 | {:.1} | | |\n", ours.ready));
 
     let report = format!(
@@ -78,8 +84,8 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-fn row(table: &mut String, name: &str, ours: f64, theirs: f64, digits: usize) {
-    table.push_str(&format!("| {name} | {ours:.digits$} | {theirs:.digits$} | {:.2} |\n", ours / theirs));
+fn row(table: &mut String, name: &str, ours: f64, theirs: f64, ratio: f64, digits: usize) {
+    table.push_str(&format!("| {name} | {ours:.digits$} | {theirs:.digits$} | {ratio:.2} |\n"));
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -136,12 +142,27 @@ impl Server {
         Ok(server)
     }
 
-    /// The memory of the process and its children.
-    fn resident_kib(&self) -> Outcome<f64> {
+    /// The process and its children.
+    fn pids(&self) -> Outcome<Vec<String>> {
         let pid = self.child.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        Ok(std::iter::once(pid.to_string()).chain(children.split_whitespace().map(str::to_owned)).collect())
+    }
+
+    /// The time that they have had on a processor: proc_pid_stat(5), fields 14 and 15.
+    fn processor_time(&self) -> Outcome<Duration> {
+        let mut ticks = 0;
+        for pid in self.pids()? {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            let (_, rest) = stat.rsplit_once(") ").ok_or("no stat")?;
+            ticks += rest.split(' ').skip(11).take(2).flat_map(str::parse::<u64>).sum::<u64>();
+        }
+        Ok(Duration::from_secs(ticks) / rustix::param::clock_ticks_per_second() as u32)
+    }
+
+    fn resident_kib(&self) -> Outcome<f64> {
         let mut sum = 0.0;
-        for pid in std::iter::once(pid.to_string()).chain(children.split_whitespace().map(str::to_owned)) {
+        for pid in self.pids()? {
             let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
             sum += line.trim().trim_end_matches(" kB").parse::<f64>()?;
@@ -167,14 +188,16 @@ fn pinned(program: &str) -> Command {
 
 struct Load {
     rate: f64,
+    cpu_us: f64,
     p99_ms: f64,
 }
 
 /// One round of load from core 1.
-fn load(address: SocketAddr) -> Outcome<Load> {
+fn load(server: &Server) -> Outcome<Load> {
+    let before = server.processor_time()?;
     let output = Command::new("taskset")
         .args(["-c", "1", "wrk", "-t1", "--latency"])
-        .args([format!("-c{CONNECTIONS}"), format!("-d{SECONDS_A_ROUND}s"), format!("http://{address}/")])
+        .args([format!("-c{CONNECTIONS}"), format!("-d{SECONDS_A_ROUND}s"), format!("http://{}/", server.address)])
         .output()
         .map_err(|error| format!("wrk is missing? {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -193,7 +216,9 @@ fn load(address: SocketAddr) -> Outcome<Load> {
         _ if p99.ends_with("ms") => (p99.trim_end_matches("ms"), 1.0),
         _ => (p99.trim_end_matches('s'), 1000.0),
     };
-    Ok(Load { rate: find("Requests/sec:")?.parse()?, p99_ms: number.parse::<f64>()? * factor })
+    let requests = text.lines().find_map(|line| line.trim().split_once(" requests in ")).ok_or("no count")?.0;
+    let cpu_us = (server.processor_time()? - before).as_secs_f64() * 1e6 / requests.parse::<f64>()?;
+    Ok(Load { rate: find("Requests/sec:")?.parse()?, cpu_us, p99_ms: number.parse::<f64>()? * factor })
 }
 
 /// Ten thousand connections, each of which has had one answer.

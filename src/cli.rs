@@ -1,7 +1,7 @@
 //! The command line: words in, exit status out.
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -123,15 +123,16 @@ pub fn main() -> ExitCode {
 fn check(path: Option<&Path>) -> ExitCode {
     match config::load(path) {
         Ok(config) => {
+            // Who doesn't listen any more has the exit status. (The macros would panic.)
             for warning in &config.warnings {
-                eprintln!("{warning}\n");
+                let _ = writeln!(io::stderr(), "{warning}\n");
             }
             // Folders are opened and paths are laid out, as a start would.
             if let Err(error) = Router::new(&config.routes, &Arc::new(Gauges::new(1, 1))) {
-                eprintln!("error: {error}");
+                let _ = writeln!(io::stderr(), "error: {error}");
                 return ExitCode::from(CONFIGURATION);
             }
-            println!("The configuration ({}) is valid: {}", config.origin(), config.summary());
+            let _ = writeln!(io::stdout(), "The configuration ({}) is valid: {}", config.origin(), config.summary());
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -169,18 +170,21 @@ fn launch_successor(orphaned: bool, program: &[OsString]) -> ExitCode {
 
 /// Writes to standard output; whoever has closed it has read enough.
 fn say(text: &str) -> ExitCode {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }
 
 fn complain(text: &str) -> ExitCode {
-    eprintln!("{text}");
+    let _ = writeln!(io::stderr(), "{text}");
     ExitCode::FAILURE
 }
 
 fn serve(path: Option<&Path>, control: Option<PathBuf>, began: Instant) -> ExitCode {
     // Before any thread: this reads the environment and changes it.
     let inherited = activation::take(handover::is_stored);
+    if let Ok(inherited) = &inherited {
+        control::prepare(inherited);
+    }
     let (inherited, predecessor) = match inherited.map(|mut inherited| (inherited.link.take(), inherited)) {
         Ok((None, inherited)) => (Ok(inherited), None),
         Ok((Some(link), inherited)) => match Predecessor::greet(link) {
@@ -293,7 +297,7 @@ impl Start<'_> {
 }
 
 fn print_config_error(error: &ConfigError) {
-    use std::io::IsTerminal;
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    if colour { eprintln!("{}", error.coloured()) } else { eprintln!("{error}") }
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let text = if colour { error.coloured() } else { error.to_string() };
+    let _ = writeln!(io::stderr(), "{text}");
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use crate::handover::Carrier;
 use crate::handover::adopt::{self, Report};
@@ -18,6 +19,7 @@ use crate::server::{Adopted, Adopter, Server};
 use crate::status::{Facts, Handover};
 use crate::systemd::activation::Stored;
 use crate::systemd::notify::Notifier;
+use crate::systemd::unit;
 
 /// How long systemd may take to keep the vault before connections are closed instead: longer than it reloads its units.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -134,17 +136,24 @@ impl WayOut {
         let (found, carrier) = oneshot::channel::<Arc<dyn Carrier>>();
         let (mine, deposit) = oneshot::channel();
         let notifier = notifier.clone();
-        let open = move || match Deposit::open(&notifier, generation, limit) {
-            Ok(deposit) => {
-                let deposit = Arc::new(deposit);
-                let _ = mine.send(Arc::clone(&deposit));
-                let _ = found.send(deposit);
-            }
-            Err(DepositError::NoManager) => {}
-            Err(error) => journal::log(Event::HandoverImpossible { reason: error.to_string() }),
-        };
+        let (opened, is_open) = oneshot::channel();
+        let open = move || drop(opened.send(Deposit::open(&notifier, generation, limit)));
         // Not a thread of the runtime's, whose end would wait for this one's.
         let _ = std::thread::Builder::new().name("handover".to_owned()).spawn(open);
+        tokio::spawn(async move {
+            // When the service isn't to start again, nobody would adopt them: its clients should know at once.
+            let (stays, opened) = tokio::join!(timeout(limit, unit::is_to_stay_stopped()), is_open);
+            match opened {
+                Ok(Ok(_)) if matches!(stays, Ok(Ok(true))) => {}
+                Ok(Ok(deposit)) => {
+                    let deposit = Arc::new(deposit);
+                    let _ = mine.send(Arc::clone(&deposit));
+                    let _ = found.send(deposit);
+                }
+                Ok(Err(DepositError::NoManager)) | Err(_) => {}
+                Ok(Err(error)) => journal::log(Event::HandoverImpossible { reason: error.to_string() }),
+            }
+        });
         (carrier, Self { deposit: Some(deposit) })
     }
 

@@ -30,6 +30,7 @@ use window::WindowKeeper;
 
 use crate::config::last_good::LastGood;
 use crate::config::settings::Config;
+use crate::handover::adopt;
 use crate::handover::elders::Elders;
 use crate::handover::link::Link;
 use crate::handover::predecessor::Predecessor;
@@ -159,7 +160,6 @@ pub async fn run(beginning: Beginning, notifier: &Notifier) -> Result<Ended, Con
     let serving = Serving { what: what.clone(), notes: notes(&facts.configuration) };
     let (stage, watched) = watch::channel(Stage::Serving(serving));
     let sent = watched.borrow().describe(&gauges);
-    notifier.send(if succeeding { Notification::Status(sent.clone()) } else { Notification::Ready(sent.clone()) });
     journal::log(Event::Ready {
         generation,
         listeners: listening.addresses,
@@ -168,6 +168,7 @@ pub async fn run(beginning: Beginning, notifier: &Notifier) -> Result<Ended, Con
         configuration: facts.configuration.describe(),
         took: began.elapsed(),
     });
+    notifier.send(if succeeding { Notification::Status(sent.clone()) } else { Notification::Ready(sent.clone()) });
     keep_last_good(&config, &facts.configuration);
     let status_line = StatusLine { notifier: notifier.clone(), gauges: Arc::clone(&gauges), stage: watched, sent };
     tokio::spawn(status_line.keep());
@@ -203,6 +204,12 @@ struct Service<'notifier> {
 enum Turn {
     End(Told),
     Succeeded { link: Link, wish: Wish, pid: u32 },
+}
+
+/// Gets the process ready for as many connections as there may be. To be called before any thread is started.
+pub fn prepare(inherited: &Inherited) {
+    raise_descriptor_limit();
+    adopt::make_room(&inherited.stored, connections_at_most());
 }
 
 /// The wish to end.
@@ -442,7 +449,7 @@ async fn start(
     let descriptors: std::io::Result<_> =
         all.iter().map(|listener| Ok((listener.name.to_string(), listener.descriptor()?))).collect();
     let listening = Listening { addresses: addresses.join(", "), descriptors: descriptors?, bound };
-    let limit = raise_descriptor_limit();
+    let limit = descriptor_limit();
     let options = Options {
         workers,
         max_connections: config.max_connections.map_or_else(|| connections_within(limit), NonZeroUsize::get),
@@ -495,20 +502,21 @@ fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Raises RLIMIT_NOFILE to what is allowed (nothing here uses select(2), which is why the soft limit is low), and
-/// returns it.
-fn raise_descriptor_limit() -> usize {
+/// Raises RLIMIT_NOFILE to what is allowed: nothing here uses select(2), which is why the soft limit is low.
+fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
+}
+
+fn descriptor_limit() -> usize {
     getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 /// How many connections there can be at all.
 fn connections_at_most() -> usize {
-    let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
-    descriptors.unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_RESERVED)
+    descriptor_limit().saturating_sub(DESCRIPTORS_RESERVED)
 }
 
 /// How many connections fit, when one in eight of them has a file open at the same moment.

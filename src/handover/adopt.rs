@@ -17,6 +17,9 @@ use crate::systemd::notify::Notifier;
 /// sending.
 const MESSAGES_AT_MOST: usize = 1 << 20;
 
+/// Most descriptors that room is made for on the word of a ledger: it costs 8 bytes each.
+const ROOM_AT_MOST: usize = 1 << 20;
+
 /// What was found in the store.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -61,6 +64,20 @@ impl Found {
     }
 }
 
+/// Makes room for as many descriptors as are in the store, `most` at most.
+///
+/// To be called before any thread is started: later, the kernel waits for all processors each time that it doubles a
+/// process's table of descriptors (synchronize_rcu), which takes ten thousand connections a tenth of a second.
+pub fn make_room(stored: &[Stored], most: usize) {
+    let deposited = |one: &Stored| Some(Reader::open(one.descriptor.try_clone().ok()?).ok()?.deposited as usize);
+    let expected: usize = stored.iter().filter_map(deposited).fold(0, usize::saturating_add);
+    let highest = expected.min(most).min(ROOM_AT_MOST);
+    if let (Some(any), Ok(highest)) = (stored.first(), i32::try_from(highest)) {
+        // The table doesn't shrink when this is dropped.
+        let _ = rustix::io::fcntl_dupfd_cloexec(&any.descriptor, highest);
+    }
+}
+
 /// Reads everything that was found in the store, `most` connections at most.
 #[must_use]
 pub fn read(stored: Vec<Stored>, most: usize) -> Found {
@@ -70,11 +87,8 @@ pub fn read(stored: Vec<Stored>, most: usize) -> Found {
         found.report.generation = found.report.generation.max(Some(generation));
         let deposited = pair.ledger.as_ref().map_or(0, |ledger| ledger.deposited as usize);
         found.report.complete &= pair.ledger.as_ref().is_some_and(|ledger| ledger.complete);
-        let before = found.connections.len() + found.report.unreadable;
-        read_pair(pair, most, &mut found);
         // A process that was killed between depositing and saying so has left more than it says.
-        let came = found.connections.len() + found.report.unreadable - before;
-        found.report.expected += deposited.max(came);
+        found.report.expected += deposited.max(read_pair(pair, most, &mut found));
     }
     found
 }
@@ -96,31 +110,31 @@ fn sort(stored: Vec<Stored>, names: &mut Vec<String>) -> BTreeMap<(u64, u64), Pa
     pairs
 }
 
-fn read_pair(pair: Pair, most: usize, found: &mut Found) {
-    let Some(vault) = pair.vault else { return };
+/// Reads a vault to its end; returns how many descriptors were in it.
+fn read_pair(pair: Pair, most: usize, found: &mut Found) -> usize {
+    let Some(vault) = pair.vault else { return 0 };
     let mut ledger = pair.ledger;
+    let mut came = 0;
     for _ in 0..MESSAGES_AT_MOST {
-        let Some(batch) = vault.receive() else { return };
-        let number = batch.descriptors.len();
-        match (&mut ledger, batch) {
-            (Some(ledger), Batch { first: Some(first), descriptors }) if found.connections.len() < most => {
-                let mut slots = ledger.slots(first, number).into_iter();
-                for socket in descriptors {
-                    match slots.next().and_then(|slot| understand(ledger, &slot)) {
-                        Some(record) => found.connections.push(record.carry(socket)),
-                        None => {
-                            found.report.unreadable += 1;
-                            close(socket);
-                        }
-                    }
+        let Some(Batch { first, descriptors }) = vault.receive() else { break };
+        came += descriptors.len();
+        let mut slots = match (&ledger, first) {
+            (Some(ledger), Some(first)) => ledger.slots(first, descriptors.len()).into_iter(),
+            _ => Vec::new().into_iter(),
+        };
+        for socket in descriptors {
+            let slot = slots.next();
+            match slot.and_then(|slot| understand(ledger.as_mut()?, &slot)) {
+                Some(record) if found.connections.len() < most => found.connections.push(record.carry(socket)),
+                Some(_) => close(socket),
+                None => {
+                    found.report.unreadable += 1;
+                    close(socket);
                 }
-            }
-            (_, Batch { descriptors, .. }) => {
-                found.report.unreadable += number;
-                descriptors.into_iter().for_each(close);
             }
         }
     }
+    came
 }
 
 /// A record whose references lead somewhere.
@@ -145,7 +159,7 @@ impl Understood {
     }
 }
 
-/// Closes a connection of which nothing is known. Others may hold copies of it, so that closing alone would not end it.
+/// Closes a connection that can't go on. Others may hold copies of it, so that closing alone would not end it.
 fn close(socket: OwnedFd) {
     let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both); // it may be no socket at all
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ledger::{Ledger, Size};
-use super::vault::{BATCH, Refused, Vault};
+use super::vault::{BATCH, QUEUE, Refused, Vault};
 use super::{Carried, Carrier, ledger_name, vault_name};
 use crate::journal::{self, Event};
 use crate::systemd::notify::Notifier;
@@ -56,6 +56,7 @@ pub struct Deposit {
     notifier: Notifier,
     generation: u64,
     size: Size,
+    queue: usize,
     pairs: Mutex<Pairs>,
 }
 
@@ -72,16 +73,15 @@ impl Deposit {
     ///
     /// When there is no systemd that keeps anything.
     pub fn open(notifier: &Notifier, generation: u64, limit: Duration) -> Result<Self, DepositError> {
-        Self::with_size(notifier, generation, limit, SIZE)
+        Self { notifier: notifier.clone(), generation, size: SIZE, queue: QUEUE, pairs: Mutex::default() }.opened(limit)
     }
 
-    fn with_size(notifier: &Notifier, generation: u64, limit: Duration, size: Size) -> Result<Self, DepositError> {
-        if !notifier.enabled() {
+    fn opened(self, limit: Duration) -> Result<Self, DepositError> {
+        if !self.notifier.enabled() {
             return Err(DepositError::NoManager);
         }
-        let deposit = Self { notifier: notifier.clone(), generation, size, pairs: Mutex::default() };
-        deposit.open_next(&mut deposit.lock(), limit)?;
-        Ok(deposit)
+        self.open_next(&mut self.lock(), limit)?;
+        Ok(self)
     }
 
     fn lock(&self) -> MutexGuard<'_, Pairs> {
@@ -91,7 +91,7 @@ impl Deposit {
     fn open_next(&self, pairs: &mut Pairs, limit: Duration) -> Result<(), DepositError> {
         let number = pairs.pairs.len();
         let ledger = Ledger::create(self.generation, self.size)?;
-        let (vault, kept) = Vault::new()?;
+        let (vault, kept) = Vault::new(self.queue)?;
         // In this order: where a vault is, there is its ledger.
         self.notifier.store(&ledger_name(self.generation, number), ledger.duplicate()?);
         self.notifier.store(&vault_name(self.generation, number), kept);
@@ -154,5 +154,130 @@ impl Carrier for Deposit {
             }
         }
         stay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+    use std::sync::Arc;
+    use std::thread;
+
+    use bytes::Bytes;
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+    use super::*;
+    use crate::handover::adopt;
+    use crate::handover::record::Standing;
+    use crate::systemd::activation::Stored;
+
+    /// Keeps what it is sent, so many descriptors at most, until the notifier is done.
+    fn systemd(most: usize) -> (Notifier, Arc<Mutex<Vec<Stored>>>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let store = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&store);
+        thread::spawn(move || {
+            loop {
+                let mut text = [0; 200];
+                let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+                let mut data = [io::IoSliceMut::new(&mut text)];
+                let length = recvmsg(&socket, &mut data, &mut ancillary, RecvFlags::empty()).unwrap().bytes;
+                let text = String::from_utf8_lossy(&text[..length]).into_owned();
+                let name = text.lines().find_map(|line| line.strip_prefix("FDNAME=")).map(str::to_owned);
+                for message in ancillary.drain() {
+                    let RecvAncillaryMessage::ScmRights(descriptors) = message else { continue };
+                    let mut kept = kept.lock().unwrap();
+                    for (descriptor, name) in descriptors.zip(name.clone()) {
+                        if kept.len() < most {
+                            kept.push(Stored { name, descriptor });
+                        }
+                    }
+                }
+            }
+        });
+        (Notifier::to(path.into_os_string()), store, folder)
+    }
+
+    /// A connection whose other end can be told from all others.
+    fn connection(index: usize, ahead: usize) -> (Carried, UnixStream) {
+        let (socket, client) = UnixStream::pair().unwrap();
+        let standing = if ahead > 0 { Standing::Head } else { Standing::Idle };
+        let ahead = Bytes::from(vec![b'x'; ahead]);
+        let (listener, requests) = (format!("listener-{}", index % 3).into(), index as u64);
+        let since = Instant::now();
+        (Carried { socket: socket.into(), standing, listener, peer: None, since, requests, ahead }, client)
+    }
+
+    fn open(notifier: &Notifier, size: Size, queue: usize) -> Deposit {
+        let deposit = Deposit { notifier: notifier.clone(), generation: 5, size, queue, pairs: Mutex::default() };
+        deposit.opened(Duration::from_secs(10)).unwrap()
+    }
+
+    /// Carries connections across, and returns those that have come and those that have stayed.
+    fn across(most: usize, size: Size, queue: usize, connections: Vec<Carried>) -> (Vec<Carried>, Vec<Carried>) {
+        let (notifier, store, _folder) = systemd(most);
+        let deposit = open(&notifier, size, queue);
+        let stay = deposit.carry(connections);
+        deposit.complete();
+        drop(deposit);
+        let stored: Vec<_> = store.lock().unwrap().drain(..).collect();
+        let found = adopt::read(stored, usize::MAX);
+        assert!(found.report.complete);
+        assert_eq!((found.report.expected, found.report.generation), (found.connections.len(), Some(5)));
+        (found.connections, stay)
+    }
+
+    fn some(number: usize, ahead: impl Fn(usize) -> usize) -> Vec<Carried> {
+        (0..number).map(|index| connection(index, ahead(index)).0).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_into_the_next_pair() {
+        let roomy = Size { slots: 10_000, spill: 1 << 20 };
+        for (size, queue, ahead) in [
+            (Size { slots: 300, ..roomy }, QUEUE, 0),    // slots end first
+            (Size { spill: 5_000, ..roomy }, QUEUE, 50), // bytes read ahead do
+            (roomy, 1, 0),                               // the queue does
+        ] {
+            let (mut came, stay) = across(64, size, queue, some(1000, |_| ahead));
+            assert!(stay.is_empty());
+            came.sort_by_key(|one| one.requests);
+            for (index, one) in came.iter().enumerate() {
+                assert_eq!((one.requests, one.ahead.len()), (index as u64, ahead));
+                assert_eq!(*one.listener, *format!("listener-{}", index % 3));
+            }
+            assert_eq!(came.len(), 1000);
+        }
+    }
+
+    #[test]
+    fn what_systemd_does_not_keep_stays() {
+        let (came, stay) = across(4, Size { slots: 100, spill: 100 }, QUEUE, some(250, |_| 0));
+        assert_eq!((came.len(), stay.len()), (200, 50));
+        let (notifier, _store, _folder) = systemd(1);
+        let none = Deposit::open(&notifier, 1, Duration::from_secs(10));
+        assert!(matches!(none, Err(DepositError::NotKept)), "{none:?}");
+    }
+
+    #[test]
+    fn a_head_that_is_too_long_stays_alone() {
+        let size = Size { slots: 100, spill: 1000 };
+        let (came, stay) = across(64, size, QUEUE, some(40, |index| if index == 7 { 2000 } else { 100 }));
+        assert_eq!((came.len(), stay.len()), (39, 1));
+        assert_eq!(stay[0].requests, 7);
+    }
+
+    #[test]
+    fn a_systemd_that_does_not_read_is_waited_for_no_longer_than_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let _socket = UnixDatagram::bind(&path).unwrap();
+        let began = Instant::now();
+        let none = Deposit::open(&Notifier::to(path.into_os_string()), 1, Duration::from_millis(200));
+        assert!(matches!(none, Err(DepositError::Silent { .. })), "{none:?}");
+        assert!(began.elapsed() < Duration::from_secs(5));
     }
 }

@@ -379,8 +379,10 @@ impl Event {
                 ANSWERED = answered,
                 ACCEPTED = accepted,
                 UPTIME_USEC = usec(uptime),
-                "{status}. Since the start {} ago: {accepted} connections accepted, {answered} requests answered",
+                "{status}. Since the start {} ago: {} accepted, {} answered",
                 human(uptime),
+                count(usize::try_from(accepted).unwrap_or(usize::MAX), "connection"),
+                count(usize::try_from(answered).unwrap_or(usize::MAX), "request"),
             ),
             Self::LastGoodServed { problem, since } => error!(
                 MESSAGE_ID = message_id::LAST_GOOD_SERVED,

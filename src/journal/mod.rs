@@ -10,7 +10,7 @@ mod journald;
 mod pace;
 mod visible;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -80,7 +80,7 @@ pub fn start(target: Target) {
             tracing::dispatcher::with_default(&dispatch, || write_all(&messages, journald.as_ref()));
         };
         if let Err(error) = thread::Builder::new().name("journal".to_owned()).spawn(run) {
-            eprintln!("outlive: cannot start the journal's thread: {error}");
+            complain(&format!("cannot start the journal's thread: {error}"));
         }
     }
 }
@@ -152,10 +152,15 @@ fn dispatch(target: Target) -> (Dispatch, Option<Journald>) {
             Ok((layer, journald)) => {
                 return (Dispatch::new(tracing_subscriber::registry().with(layer)), Some(journald));
             }
-            Err(error) => eprintln!("outlive: journald cannot be reached, logging lines instead: {error}"),
+            Err(error) => complain(&format!("journald cannot be reached, logging lines instead: {error}")),
         }
     }
     (lines(), None)
+}
+
+/// Says what the journal can't say because it is about the journal.
+fn complain(what: &str) {
+    let _ = writeln!(io::stderr(), "outlive: {what}");
 }
 
 /// Lines for people: time, level and message; the fields are in the message already.

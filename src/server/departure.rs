@@ -12,12 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use bytes::Bytes;
-use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
-use rustix::net::{AddressFamily, SocketType};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
-use super::exchange::{ConnectionInfo, Peer};
+use super::exchange::Peer;
 use super::gauges::WorkerGauges;
 use super::io::{Detached, Io};
 use super::registry::{Entry, Local};
@@ -119,40 +116,20 @@ pub(super) async fn depart(io: Io, local: &Local, entry: &Entry) -> Option<Io> {
     Some(Io::new(stream, stays.ahead, entry_of_io))
 }
 
-/// A connection that has come from another process, and is checked.
+/// A connection that has come from another process.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    pub(crate) socket: Detached,
-    pub(crate) info: ConnectionInfo,
-    pub(crate) since: Instant,
-    pub(crate) requests: u64,
-    pub(crate) ahead: Bytes,
+    pub(crate) connection: Carried,
     /// Its next answer is to say `Connection: close`.
     pub(crate) last: bool,
-}
-
-impl Arrival {
-    /// Checks what has come.
-    pub(crate) fn new(carried: Carried, last: bool) -> io::Result<Self> {
-        let Carried { socket, standing: _, listener, peer, since, requests, ahead } = carried;
-        let socket = Detached::new(socket, peer.is_some())?;
-        let info = ConnectionInfo { peer: peer.map_or(Peer::Unix, Peer::Tcp), listener };
-        Ok(Self { socket, info, since, requests, ahead, last })
-    }
+    /// Without one, it is one too many.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Detached {
-    /// Takes a descriptor for a client's socket, if it is one: it may have come from another process.
-    fn new(socket: OwnedFd, tcp: bool) -> io::Result<Self> {
-        let domain = socket_domain(&socket)?;
-        let expected = if tcp {
-            domain == AddressFamily::INET || domain == AddressFamily::INET6
-        } else {
-            domain == AddressFamily::UNIX
-        };
-        if !expected || socket_type(&socket)? != SocketType::STREAM || socket_acceptconn(&socket)? {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput));
-        }
+    /// Takes a descriptor for a client's socket. If it is none, because a hostile process has sent it, everything that is
+    /// done to it will fail.
+    pub(crate) fn new(socket: OwnedFd, tcp: bool) -> io::Result<Self> {
         // It should be so already, and one that is not would hold up a worker.
         rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(if tcp { Self::Tcp(socket.into()) } else { Self::Unix(socket.into()) })

@@ -76,6 +76,15 @@ pub struct Plan {
     pub last_exit: Option<LastExit>,
 }
 
+impl Plan {
+    /// Sets the end of the window, after which the process ends whatever happens.
+    fn end_by(&self, end: Option<Instant>) {
+        if let Some(last_exit) = &self.last_exit {
+            last_exit.at(end.map(|end| end + LAST_EXIT));
+        }
+    }
+}
+
 #[derive(PartialEq, Eq)]
 enum Waited {
     Reached,
@@ -92,6 +101,8 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
     }
     let (answered, accepted, connections) = (gauges.answered(), gauges.accepted(), gauges.connections());
     let window = *plan.window.borrow_and_update();
+    // First of all: a thread that gets stuck from here on doesn't hold up the end.
+    plan.end_by(deadline(began, window));
     journal::log(Event::DrainBegan { cause: plan.cause, window, requests: gauges.requests(), connections });
     let mut waited = Waited::Reached;
     if plan.settle != Some(Duration::ZERO) {
@@ -128,19 +139,21 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
 async fn find_carrier(server: &Server, plan: &mut Plan, began: Instant, waited: &mut Waited) -> bool {
     let Some(mut carrier) = plan.carrier.take() else { return false };
     let end = deadline(began, *plan.window.borrow());
-    let found = if *waited == Waited::Hammered {
-        carrier.try_recv().ok()
-    } else {
+    let mut found = None;
+    if *waited != Waited::Hammered {
         tokio::select! {
-            found = carrier => found.ok(),
-            () = at(end) => None,
+            carrier = &mut carrier => found = carrier.ok(),
+            () = at(end) => {}
             Some(cause) = plan.hammer.recv() => {
                 journal::log(Event::Hammer { cause });
                 *waited = Waited::Hammered;
-                None
             }
         }
-    };
+    }
+    if *waited == Waited::Hammered {
+        // The hammer is for what runs. Idle connections are on their way in a moment, if there is one.
+        found = tokio::time::timeout(LAST_WORDS, carrier).await.ok().and_then(Result::ok);
+    }
     if let Some(carrier) = &found {
         server.carry_with(carrier);
     }
@@ -194,9 +207,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
         }
         let window = *plan.window.borrow_and_update();
         let end = deadline(began, window);
-        if let Some(last_exit) = &plan.last_exit {
-            last_exit.at(end.map(|end| end + LAST_EXIT));
-        }
+        plan.end_by(end);
         let until = match phase {
             Phase::Settling => {
                 let settle = plan.settle.unwrap_or_else(|| window.map_or(SETTLE_AT_MOST, |window| window / 2));

@@ -250,19 +250,16 @@ impl Adopter {
     pub async fn adopt(&self, connections: Vec<Carried>) -> Adopted {
         let mut adopted = Adopted::default();
         let mut shares: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
-        for (index, carried) in connections.into_iter().enumerate() {
-            let stranger = !self.listeners.contains(&carried.listener);
-            let Ok(arrival) = Arrival::new(carried, stranger) else {
-                adopted.unusable += 1;
-                continue;
-            };
+        for (index, connection) in connections.into_iter().enumerate() {
+            let stranger = !self.listeners.contains(&connection.listener);
             let permit = Arc::clone(&self.permits).try_acquire_owned().ok();
             match (stranger, &permit) {
                 (true, _) => adopted.strangers += 1,
                 (false, None) => adopted.beyond_limit += 1,
                 (false, Some(_)) => adopted.whole += 1,
             }
-            shares[index % self.workers.len()].push((arrival, permit));
+            let last = stranger || permit.is_none();
+            shares[index % self.workers.len()].push(Arrival { connection, last, permit });
         }
         let mut lost = 0;
         let mut answers = Vec::new();

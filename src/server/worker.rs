@@ -24,11 +24,14 @@ use super::io::{Detached, Io, Stream};
 use super::listener::{AcceptError, Listener, Listening};
 use super::registry::{Entry, Local, Phase, Registered, Route, SWEEP, SWEEP_CLOSING};
 use super::{connection, http1 as h1, http2 as h2};
-use crate::handover::Carrier;
+use crate::handover::{Carried, Carrier};
 use crate::journal::{self, Event, Pace};
 
 /// How long to leave the backlog alone when the system lacks descriptors or memory.
 const BREATHER: Duration = Duration::from_millis(100);
+
+/// Most threads at a time that read files for one worker; tokio's default, 512, is a machine full of them.
+const FILE_THREADS: usize = 32;
 
 /// How often the same trouble is journaled.
 const TROUBLE_REPORTED_EVERY: Duration = Duration::from_secs(1);
@@ -41,8 +44,8 @@ const FULL_REPORTED_EVERY: Duration = Duration::from_secs(10);
 pub(crate) enum Command {
     /// Serve a connection that another worker has accepted.
     Serve(Detached, ConnectionInfo, OwnedSemaphorePermit),
-    /// Take in connections from another process, and say how many could be. One without a permit is to be told to close.
-    Adopt(Vec<(Arrival, Option<OwnedSemaphorePermit>)>, oneshot::Sender<usize>),
+    /// Take in connections from another process, and say how many could be.
+    Adopt(Vec<Arrival>, oneshot::Sender<usize>),
     /// Let connections leave, from `Closing` on.
     Carry(Arc<dyn Carrier>),
     /// Enter a phase.
@@ -109,7 +112,10 @@ fn run<A: App>(
     mut commands: mpsc::UnboundedReceiver<Command>,
     ready: &mpsc::UnboundedSender<Result<usize, Lost>>,
 ) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(FILE_THREADS)
+        .build_local(Default::default())?;
     runtime.block_on(async move {
         let (http1, http2) = (h1::builder(&local.limits), h2::builder(&local.limits));
         let worker = Rc::new(Worker { app, local: Rc::new(local), http1, http2 });
@@ -142,8 +148,7 @@ fn run<A: App>(
                     }
                 }
                 Some(Command::Adopt(arrivals, answer)) => {
-                    let number =
-                        arrivals.into_iter().filter_map(|(arrival, permit)| adopt(&worker, arrival, permit)).count();
+                    let number = arrivals.into_iter().filter_map(|arrival| adopt(&worker, arrival)).count();
                     let _ = answer.send(number);
                 }
                 Some(Command::Carry(carrier)) => worker.local.departures.open(carrier),
@@ -268,14 +273,16 @@ fn place<A: App>(
 }
 
 /// Takes in a connection from another process, which goes on as it stood there; `None` if its socket can't be used.
-fn adopt<A: App>(worker: &Rc<Worker<A>>, arrival: Arrival, permit: Option<OwnedSemaphorePermit>) -> Option<()> {
-    let Arrival { socket, info, since, requests, ahead, last } = arrival;
-    let entry = Entry::new(info);
+fn adopt<A: App>(worker: &Rc<Worker<A>>, arrival: Arrival) -> Option<()> {
+    let Arrival { connection, last, permit } = arrival;
+    let Carried { socket, standing: _, listener, peer, since, requests, ahead } = connection;
+    let entry = Entry::new(ConnectionInfo { peer: peer.map_or(Peer::Unix, Peer::Tcp), listener });
     entry.since.set(since);
     entry.requests.set(requests);
-    entry.last.set(last || permit.is_none());
+    entry.last.set(last);
     let registered = worker.local.register(entry);
-    let io = Io::new(socket.attach().ok()?, ahead, Rc::clone(&registered.entry));
+    let stream = Detached::new(socket, peer.is_some()).and_then(Detached::attach).ok()?;
+    let io = Io::new(stream, ahead, Rc::clone(&registered.entry));
     serve(worker, io, registered, permit);
     Some(())
 }

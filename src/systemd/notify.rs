@@ -5,7 +5,7 @@
 //! because systemd may be slow to read and a datagram to a full socket blocks whoever sends it.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -121,12 +121,13 @@ impl Waiting {
     }
 
     fn next(&mut self) -> Option<Turn> {
+        // A status, once a second at most, can't keep back signs of life, but those could keep back a status.
         if let Some(turn) = self.turns.pop_front() {
             Some(turn)
-        } else if std::mem::take(&mut self.watchdog) {
-            Some(Turn::Notification(Notification::Watchdog))
+        } else if let Some(text) = self.status.take() {
+            Some(Turn::Notification(Notification::Status(text)))
         } else {
-            self.status.take().map(|text| Turn::Notification(Notification::Status(text)))
+            std::mem::take(&mut self.watchdog).then_some(Turn::Notification(Notification::Watchdog))
         }
     }
 
@@ -167,6 +168,11 @@ impl Notifier {
         let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self { outbox: None };
         };
+        Self::to(socket)
+    }
+
+    /// A notifier for a socket.
+    pub(crate) fn to(socket: OsString) -> Self {
         let outbox = Arc::new(Outbox::default());
         let shared = Arc::clone(&outbox);
         let thread = thread::Builder::new().name("notify".to_owned()).spawn(move || shared.empty(&socket));
@@ -336,7 +342,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let all: Vec<_> = std::iter::from_fn(|| waiting.next()).map(said).collect();
-        assert_eq!(all, [ready, stopping, Notification::Watchdog, status(6)]);
+        assert_eq!(all, [ready, stopping, status(6), Notification::Watchdog]);
         assert!(waiting.is_empty());
     }
 }

@@ -1,6 +1,6 @@
-//! What the unit that runs this process says of the time to stop.
+//! What the unit that runs this process says of the time to stop, and whether it is to start again.
 //!
-//! systemd alone knows `TimeoutStopSec=` with all drop-ins applied, and tells it over D-Bus. systemd's own `busctl`
+//! systemd alone knows `TimeoutStopSec=` with all drop-ins applied, and which job it is at; it tells over D-Bus. systemd's own `busctl`
 //! asks: it is wherever systemd is, and it costs no D-Bus library for one question in a process's life. (The answer of
 //! `systemctl show` is written for people; this one is a plain number.)
 
@@ -8,6 +8,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
+
+const MANAGER: &str = "org.freedesktop.systemd1";
 
 /// How long to wait for systemd's answer: more than a busy manager needs, less than any sensible `TimeoutStopSec=`.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,11 +23,11 @@ pub enum StopTimeout {
     Never,
 }
 
-/// The time to stop couldn't be found out.
+/// What became of a question to systemd.
 #[derive(Debug, thiserror::Error)]
 pub enum UnitError {
     /// The process isn't run by a service unit.
-    #[error("no service unit runs this process (/proc/self/cgroup says {cgroup:?}): set [drain] window to a duration")]
+    #[error("no service unit runs this process (/proc/self/cgroup says {cgroup:?}); set [drain] window to a duration")]
     NoUnit {
         /// The control group found.
         cgroup: String,
@@ -46,16 +48,30 @@ pub enum UnitError {
 ///
 /// Outside a service unit, without `busctl`, or when systemd doesn't answer within five seconds.
 pub async fn stop_timeout() -> Result<StopTimeout, UnitError> {
-    let cgroup = tokio::fs::read_to_string("/proc/self/cgroup").await.unwrap_or_default();
-    let unit = Unit::from_cgroup(&cgroup).ok_or_else(|| UnitError::NoUnit { cgroup: cgroup.trim().to_owned() })?;
-    let fail = |reason: String| UnitError::Ask { unit: unit.name.clone(), reason };
+    let unit = Unit::of_this_process().await?;
+    let service = "org.freedesktop.systemd1.Service";
+    let answer = ask(&unit, &["get-property", MANAGER, &unit.object_path(), service, "TimeoutStopUSec"]).await?;
+    parse(&answer).ok_or_else(|| unit.fail(format!("its answer was {:?}", answer.trim())))
+}
 
+/// Asks systemd whether it is to leave the unit stopped: not for a restart, and not where no job is the reason for the
+/// end, as when a signal was sent by hand.
+///
+/// # Errors
+///
+/// As [`stop_timeout`].
+pub async fn is_to_stay_stopped() -> Result<bool, UnitError> {
+    let unit = Unit::of_this_process().await?;
+    let manager = "org.freedesktop.systemd1.Manager";
+    let jobs = ask(&unit, &["call", MANAGER, "/org/freedesktop/systemd1", manager, "ListJobs"]).await?;
+    Ok(unit.job_in(&jobs) == Some("stop"))
+}
+
+async fn ask(unit: &Unit, question: &[&str]) -> Result<String, UnitError> {
     let mut command = Command::new("busctl");
     command
         .arg(if unit.user { "--user" } else { "--system" })
-        .args(["get-property", "org.freedesktop.systemd1"])
-        .arg(unit.object_path())
-        .args(["org.freedesktop.systemd1.Service", "TimeoutStopUSec"])
+        .args(question)
         // Those are for this process, not for its children.
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC")
@@ -64,13 +80,12 @@ pub async fn stop_timeout() -> Result<StopTimeout, UnitError> {
         .kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output())
         .await
-        .map_err(|_| fail(format!("no answer within {} s", PATIENCE.as_secs())))?
-        .map_err(|error| fail(error.to_string()))?;
+        .map_err(|_| unit.fail(format!("no answer within {} s", PATIENCE.as_secs())))?
+        .map_err(|error| unit.fail(error.to_string()))?;
     if !output.status.success() {
-        return Err(fail(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        return Err(unit.fail(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
-    let answer = String::from_utf8_lossy(&output.stdout);
-    parse(&answer).ok_or_else(|| fail(format!("its answer was {:?}", answer.trim())))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Reads busctl's `t 30000000`: microseconds, of which the highest number means infinity.
@@ -89,6 +104,21 @@ struct Unit {
 }
 
 impl Unit {
+    async fn of_this_process() -> Result<Self, UnitError> {
+        let cgroup = tokio::fs::read_to_string("/proc/self/cgroup").await.unwrap_or_default();
+        Self::from_cgroup(&cgroup).ok_or_else(|| UnitError::NoUnit { cgroup: cgroup.trim().to_owned() })
+    }
+
+    fn fail(&self, reason: String) -> UnitError {
+        UnitError::Ask { unit: self.name.clone(), reason }
+    }
+
+    /// The type of the unit's job in busctl's `a(usssoo) 1 23 "a.service" "stop" "running" "/…/job/23" "/…/unit/…"`.
+    fn job_in<'answer>(&self, answer: &'answer str) -> Option<&'answer str> {
+        let (_, rest) = answer.split_once(&format!(" \"{}\" \"", self.name))?;
+        rest.split('"').next()
+    }
+
     /// Reads /proc/PID/cgroup, see cgroups(7): the innermost part that is a service names the unit.
     fn from_cgroup(text: &str) -> Option<Self> {
         // Version 2 has one line, "0::PATH"; on a mixed hierarchy systemd's own is the one named "name=systemd". In a
@@ -150,6 +180,15 @@ mod tests {
         let path = |name: &str| Unit { name: name.to_owned(), user: false }.object_path();
         assert_eq!(path("outlive.service"), "/org/freedesktop/systemd1/unit/outlive_2eservice");
         assert_eq!(path("9web@a-b.service"), "/org/freedesktop/systemd1/unit/_39web_40a_2db_2eservice");
+    }
+
+    #[test]
+    fn the_job_is_that_of_the_unit() {
+        let jobs = "a(usssoo) 2 9 \"b.service\" \"stop\" \"running\" \"/j/9\" \"/u/b\" \
+                    10 \"a.service\" \"restart\" \"waiting\" \"/j/10\" \"/u/a\"\n";
+        let job = |name: &str| Unit { name: name.to_owned(), user: false }.job_in(jobs);
+        assert_eq!([job("a.service"), job("b.service"), job("c.service")], [Some("restart"), Some("stop"), None]);
+        assert_eq!(Unit { name: "a.service".to_owned(), user: false }.job_in("a(usssoo) 0\n"), None);
     }
 
     #[test]

@@ -112,3 +112,21 @@ fn a_hammer_lets_idle_connections_go_on() {
     let _second = systemd.start(CONFIG);
     assert_eq!(idle.get("/live?live").generation(), 2);
 }
+
+/// The service isn't to start again, so nobody would adopt them.
+#[test]
+fn by_a_stop() {
+    for (job, handed_over) in [("stop", false), ("restart", true)] {
+        let systemd = systemd();
+        let jobs = format!("a(usssoo) 1 9 \"outlive.service\" \"{job}\" \"running\" \"/j/9\" \"/u/o\"");
+        let first = systemd.service(CONFIG).in_unit("outlive.service").script("busctl", &format!("echo '{jobs}'"));
+        let mut first = first.start();
+        let mut idle = Client::tcp(systemd.http());
+        idle.get("/live?live");
+        end(&mut first);
+        drop(systemd.store.take());
+        let said = first.said();
+        assert_eq!(said.contains("1 connection handed over"), handed_over, "{job}: {said}");
+        idle.assert_closed();
+    }
+}

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use outlive::journal::message_id;
 use rustix::process::Signal;
 
 use crate::client::Client;
+use crate::support::fake_journald::FakeJournald;
 use crate::support::fake_systemd::FakeSystemd;
 use crate::support::wait::{SOON, until};
 use crate::{CONFIG, be_service_manager, descriptors, environment, reload, start, wait_for_end, wait_for_only};
@@ -84,6 +86,29 @@ fn the_successor_is_the_service_managers_child_with_an_environment_of_its_own() 
     assert_eq!(environment(new, "INVOCATION_ID").as_deref(), Some("b7a2"));
     assert_eq!(environment(new, "SYSTEMD_EXEC_PID").as_deref(), Some("1"), "it was never the old process's");
     assert!(environment(new, "NOTIFY_SOCKET").is_some());
+}
+
+/// The successor has the old process's standard error, by which it knows that journald listens.
+#[test]
+fn the_journal_has_an_id_for_each_turn() {
+    be_service_manager();
+    let (systemd, journald) = (FakeSystemd::with_http(), FakeJournald::new());
+    let service = systemd.service(CONFIG).installed().journald(&journald).start();
+    let new = reload(&systemd, &service);
+    let began = journald.wait_for_id(message_id::RELOAD_BEGAN);
+    assert_eq!((began.field("CAUSE"), began.field("PRIORITY")), ("outlive reload", "6"));
+    assert_eq!(began.field("PROGRAM"), systemd.path("outlive").to_str().unwrap());
+    let done = journald.wait_for_id(message_id::RELOAD_DONE);
+    assert_eq!((done.number("GENERATION"), done.field("SUCCESSOR_PID")), (2, new.to_string().as_str()));
+    assert!(done.number("DURATION_USEC") > 0);
+    assert_eq!(journald.wait_for_id(message_id::OLD_ENDED).number("GENERATION"), 1);
+
+    fs::write(systemd.path("outlive.toml"), "windwo = 1").unwrap();
+    rustix::process::kill_process(new, Signal::HUP).unwrap();
+    let failed = journald.wait_for_id(message_id::RELOAD_FAILED);
+    assert_eq!((failed.field("CAUSE"), failed.field("PRIORITY")), ("SIGHUP", "3"));
+    assert!(failed.field("MESSAGE").contains("unknown key `windwo`"), "{failed:?}");
+    assert_eq!(service.said(), "", "it is all in the journal");
 }
 
 #[test]

@@ -5,9 +5,24 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_log;
 mod activation;
 mod bind;
+mod command_line;
+mod drain;
+mod exhaustion;
+mod files;
+mod gaps;
+mod hostile;
+mod journald;
+mod lines;
+mod notify;
+mod panic;
 mod refused;
+mod signals;
+mod status;
+mod watchdog;
+mod window;
 
 /// Routes to ask for, and a window that tests have the patience for.
 const CONFIG: &str = r#"

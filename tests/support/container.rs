@@ -22,8 +22,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
 use super::journal::{Entry, Follower};
+use super::running::{Running, Text as _};
 use super::wait::{SOON, until};
-use super::{OUTLIVE, unit};
+use super::{OUTLIVE, cgroup, unit};
 
 /// The releases of systemd that the service is tested with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +76,8 @@ enum Turn {
 pub struct Container {
     suite: Suite,
     nspawn: Child,
-    /// The container's PID 1, as the test sees it.
-    leader: Pid,
+    /// The container's PID 1, as the test sees it, once nspawn has told it.
+    leader: Option<Pid>,
     folder: TempDir,
     cgroups: Vec<PathBuf>,
     _turn: Turn,
@@ -130,21 +131,8 @@ impl Container {
         // Where systemd is the host's own, it gives nspawn a scope. Elsewhere containers would share a cgroup and be in
         // each other's way, so each is put in one of its own.
         let host_has_systemd = Path::new("/run/systemd/system").exists();
-        let cgroups = if host_has_systemd { Vec::new() } else { make_cgroups(&name) };
-
-        let mut nspawn = Command::new("setpriv");
-        nspawn.args(["--pdeathsig", "KILL", "--"]);
-        nspawn.args(["unshare", "--mount", "--propagation", "private", "--"]);
-        nspawn.args(["sh", "-euc", BOOT, "sh"]).arg(folder.path()).arg(lower).args(&cgroups).arg("--");
-        nspawn.args(["--quiet", "--boot", "--private-network", "--register=no", "--notify-ready=yes"]);
-        nspawn.args(["--link-journal=no", "--resolv-conf=off", "--timezone=off", "--rlimit=NOFILE=524288"]);
-        nspawn.arg(format!("--machine={name}"));
-        if !host_has_systemd {
-            nspawn.arg("--keep-unit");
-        }
-        let nspawn = nspawn
-            // The container's systemd shall have cgroup v2, as on every current distribution, whatever the host has.
-            .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+        let cgroups = if host_has_systemd { Vec::new() } else { cgroup::make(&name) };
+        let nspawn = nspawn(&name, folder.path(), &lower, &cgroups, host_has_systemd)
             .env("NOTIFY_SOCKET", folder.path().join("notify"))
             .stdin(Stdio::null())
             .stdout(console.try_clone().unwrap())
@@ -152,7 +140,7 @@ impl Container {
             .spawn()
             .unwrap();
 
-        let mut container = Self { suite, nspawn, leader: Pid::INIT, folder, cgroups, _turn: turn };
+        let mut container = Self { suite, nspawn, leader: None, folder, cgroups, _turn: turn };
         container.wait_for_boot(&notify);
         container
     }
@@ -161,18 +149,14 @@ impl Container {
     fn wait_for_boot(&mut self, notify: &UnixDatagram) {
         notify.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let began = Instant::now();
-        let mut leader = None;
         let mut buffer = [0; 4096];
         loop {
             let length = notify.recv(&mut buffer).unwrap_or(0);
             for line in String::from_utf8_lossy(&buffer[..length]).lines() {
                 if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
-                    leader = pid.parse().ok().and_then(Pid::from_raw);
-                    // At once: should the boot fail, Drop needs it.
-                    self.leader = leader.unwrap_or(Pid::INIT);
+                    self.leader = pid.parse().ok().and_then(Pid::from_raw);
                 }
                 if line == "READY=1" {
-                    assert!(leader.is_some(), "systemd-nspawn did not say which process is the container's first");
                     return;
                 }
             }
@@ -185,6 +169,10 @@ impl Container {
                 fs::read_to_string(self.folder.path().join("console")).unwrap_or_default()
             );
         }
+    }
+
+    fn leader(&self) -> Pid {
+        self.leader.expect("systemd-nspawn says which process is the container's first before its boot ends")
     }
 
     /// Runs a shell command to its end and returns its standard output, without the last newline.
@@ -205,13 +193,12 @@ impl Container {
     /// Starts a shell command and doesn't wait for its end.
     #[track_caller]
     pub fn start(&self, command: &str) -> Running {
-        let child = self.command(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        Running { command: command.to_owned(), child: child.unwrap() }
+        Running::start(command, self.command(command))
     }
 
     fn command(&self, command: &str) -> Command {
         let mut enter = Command::new("nsenter");
-        enter.args(["--target", &self.leader.to_string(), "--all", "--", "sh", "-euc", command]).env_clear();
+        enter.args(["--target", &self.leader().to_string(), "--all", "--", "sh", "-euc", command]).env_clear();
         enter.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         enter.envs([("LANG", "C.UTF-8"), ("SYSTEMD_COLORS", "0"), ("SYSTEMD_PAGER", "cat")]);
         enter
@@ -219,7 +206,7 @@ impl Container {
 
     /// A path of the container's, as the test sees it. The container's absolute links would lead astray.
     pub fn path(&self, path: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{path}", self.leader))
+        PathBuf::from(format!("/proc/{}/root{path}", self.leader()))
     }
 
     /// Writes a file, and the folders that it needs.
@@ -289,7 +276,7 @@ impl Container {
     #[track_caller]
     pub fn host_pid(&self, pid: u32) -> Pid {
         let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
-        let ours = namespace(&self.leader.to_string());
+        let ours = namespace(&self.leader().to_string());
         fs::read_dir("/proc")
             .unwrap()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -327,7 +314,7 @@ impl Container {
 
     /// Runs clients in the container's network, where the service is at [`SERVICE`], and returns what they return.
     pub fn in_network<T: Send>(&self, clients: impl AsyncFnOnce() -> T + Send) -> T {
-        let namespace = File::open(format!("/proc/{}/ns/net", self.leader)).unwrap();
+        let namespace = File::open(format!("/proc/{}/ns/net", self.leader())).unwrap();
         // A thread of its own, since it cannot come back.
         let clients = move || {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
@@ -341,74 +328,47 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        if thread::panicking() && self.leader != Pid::INIT {
-            let state =
-                "systemctl --no-pager status outlive.service outlive.socket; journalctl --quiet --no-pager -n 60";
-            eprintln!(
-                "{} at the end of a failed test:\n{}",
-                self.suite.name(),
-                self.output(&format!("{state} || :")).text()
-            );
+        if thread::panicking() && self.leader.is_some() {
+            let state = "systemctl status outlive.service outlive.socket; journalctl --quiet -n 60";
+            eprintln!("{} after a failed test:\n{}", self.suite.name(), self.output(&format!("{state} || :")).text());
         }
         if matches!(self.nspawn.try_wait(), Ok(None)) {
             // PID 1 takes everything in its namespace along, and then nspawn ends by itself.
-            if self.leader == Pid::INIT {
-                let _ = self.nspawn.kill();
-            } else {
-                let _ = rustix::process::kill_process(self.leader, Signal::KILL);
-            }
+            let _ = match self.leader {
+                Some(leader) => rustix::process::kill_process(leader, Signal::KILL).map_err(Into::into),
+                None => self.nspawn.kill(),
+            };
             let _ = self.nspawn.wait();
         }
         for cgroup in &self.cgroups {
-            remove_cgroup(cgroup);
+            cgroup::remove(cgroup);
         }
     }
 }
 
-/// A command that was started in a container.
-pub struct Running {
-    command: String,
-    child: Child,
-}
-
-impl Running {
-    /// Waits for its end and returns its standard output, without the last newline.
-    ///
-    /// # Panics
-    ///
-    /// If it fails.
-    #[track_caller]
-    pub fn finish(self) -> String {
-        let command = self.command.clone();
-        let output = self.output();
-        assert!(output.status.success(), "{command}: {}\n{}", output.status, output.text());
-        String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
+/// The command that boots a container and ends when it does.
+fn nspawn(name: &str, folder: &Path, lower: &Path, cgroups: &[PathBuf], host_has_systemd: bool) -> Command {
+    let mut command = Command::new("setpriv");
+    // Should the test be killed, nspawn is told, and kills the container. Killed itself, it would leave it running.
+    command.args(["--pdeathsig", "TERM", "--"]);
+    command.args(["unshare", "--mount", "--propagation", "private", "--"]);
+    command.args(["sh", "-euc", BOOT, "sh"]).arg(folder).arg(lower).args(cgroups).arg("--");
+    command.args([
+        "--quiet",
+        "--boot",
+        "--private-network",
+        "--register=no",
+        "--notify-ready=yes",
+        "--kill-signal=SIGKILL",
+    ]);
+    command.args(["--link-journal=no", "--resolv-conf=off", "--timezone=off", "--rlimit=NOFILE=524288"]);
+    command.arg(format!("--machine={name}"));
+    if !host_has_systemd {
+        command.arg("--keep-unit");
     }
-
-    /// Waits for its end as [`Self::finish`] does, while the clients of this thread go on.
-    pub async fn finished(self) -> String {
-        tokio::task::spawn_blocking(|| self.finish())
-            .await
-            .unwrap_or_else(|lost| std::panic::resume_unwind(lost.into_panic()))
-    }
-
-    /// Waits for its end, whatever that is.
-    #[track_caller]
-    pub fn output(self) -> Output {
-        self.child.wait_with_output().unwrap()
-    }
-}
-
-/// What a command wrote.
-pub trait Text {
-    /// Standard output, then standard error.
-    fn text(&self) -> String;
-}
-
-impl Text for Output {
-    fn text(&self) -> String {
-        format!("{}{}", String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(&self.stderr))
-    }
+    // The container's systemd shall have cgroup v2, as on every current distribution, whatever the host has.
+    command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
+    command
 }
 
 fn check_tools() {
@@ -431,47 +391,6 @@ fn root_file_system(suite: Suite) -> PathBuf {
     let made = Command::new(&recipe).arg(suite.name()).stdin(Stdio::null()).output().unwrap();
     assert!(made.status.success(), "{} {}: {}\n{}", recipe.display(), suite.name(), made.status, made.text());
     PathBuf::from(String::from_utf8(made.stdout).unwrap().trim_end())
-}
-
-/// Makes a cgroup in each hierarchy that systemd-nspawn uses, below the test's own.
-fn make_cgroups(name: &str) -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let ours = fs::read_to_string("/proc/self/cgroup").unwrap();
-    let mut made = Vec::new();
-    for line in mounts.lines() {
-        // proc_pid_mountinfo(5): the mount point is the fifth field; type, source and options follow " - ".
-        let Some((mount, (kind, options))) = line.split_once(" - ").and_then(|(before, after)| {
-            Some((before.split(' ').nth(4)?, (after.split(' ').next()?, after.split(' ').nth(2)?)))
-        }) else {
-            continue;
-        };
-        let hierarchy = match kind {
-            "cgroup2" => "0::",
-            "cgroup" if options.split(',').any(|option| option == "name=systemd") => ":name=systemd:",
-            _ => continue,
-        };
-        let Some((_, own)) = ours.lines().find_map(|line| line.split_once(hierarchy)) else { continue };
-        let cgroup = Path::new(mount).join(own.trim_start_matches('/')).join(name);
-        fs::create_dir(&cgroup).unwrap_or_else(|error| panic!("cannot make the cgroup {}: {error}", cgroup.display()));
-        made.push(cgroup);
-    }
-    assert!(!made.is_empty(), "real-systemd tests need cgroup v2, mounted anywhere");
-    made
-}
-
-/// Removes a cgroup and those below it, once the last process is gone.
-fn remove_cgroup(cgroup: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        let below = fs::read_dir(cgroup).into_iter().flatten().flatten().map(|entry| entry.path());
-        below.filter(|path| path.is_dir()).for_each(|path| remove_cgroup(&path));
-        match fs::remove_dir(cgroup) {
-            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(5));
-            }
-            _ => return,
-        }
-    }
 }
 
 fn copy_tree(from: &Path, to: &Path) {

@@ -231,6 +231,12 @@ impl<'systemd> Launch<'systemd> {
         self.prepare("ip link set lo up")
     }
 
+    /// Hides a folder from it, if there is one.
+    pub fn hide(mut self, folder: &str) -> Self {
+        self.namespaces.push("--mount");
+        self.prepare(&format!("[ ! -d {folder} ] || mount -t tmpfs tmpfs {folder}"))
+    }
+
     /// Makes it believe that a unit runs it.
     pub fn in_unit(mut self, unit: &str) -> Self {
         self.namespaces.push("--mount");

@@ -1,6 +1,7 @@
 //! Holding one thread of a process still, as a bug that never comes to an end would.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::wait::SOON;
+use super::wait::{SOON, until};
 
 /// How often to look whether the thread has ended, or is to be let go.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -24,11 +25,8 @@ impl Held {
     /// Stops the thread of that name.
     #[track_caller]
     pub fn thread(process: rustix::process::Pid, name: &str) -> Self {
-        let task = fs::read_dir(format!("/proc/{process}/task"))
-            .unwrap()
-            .map(|task| task.unwrap().path())
-            .find(|task| fs::read_to_string(task.join("comm")).unwrap_or_default().trim_end() == name)
-            .unwrap_or_else(|| panic!("no thread {name} in process {process}"));
+        // A thread that has just been started has yet to give itself its name.
+        let task = until(SOON, &format!("thread {name} of process {process}"), || named(process, name));
         let thread = Pid::from_raw(task.file_name().unwrap().to_str().unwrap().parse().unwrap());
         let leads = thread.as_raw() == process.as_raw_nonzero().get();
 
@@ -45,6 +43,20 @@ impl Held {
         is_stopped.recv_timeout(SOON).expect("the thread stops");
         Self { release: Some(release), tracer: Some(tracer) }
     }
+}
+
+/// The thread of that name, or the names that there are.
+fn named(process: rustix::process::Pid, name: &str) -> Result<PathBuf, String> {
+    let mut others = Vec::new();
+    for task in fs::read_dir(format!("/proc/{process}/task")).unwrap() {
+        let task = task.unwrap().path();
+        let comm = fs::read_to_string(task.join("comm")).unwrap_or_default();
+        if comm.trim_end() == name {
+            return Ok(task);
+        }
+        others.push(comm.trim_end().to_owned());
+    }
+    Err(others.join(", "))
 }
 
 /// Until the thread is let go, or has ended with its process: a traced one stays until its tracer takes notice.

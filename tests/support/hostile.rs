@@ -12,6 +12,12 @@ use super::client::Failure;
 /// Small enough that an answer of some megabytes doesn't fit into it and the server's own buffer together.
 const SMALL_RECEIVE_BUFFER: u32 = 4096;
 
+/// What every HTTP/2 connection begins with: RFC 9113, section 3.4.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// RFC 9113, section 6.5.
+const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
 /// Hostile clients of one server. They stay until they are dropped, each with its own way of not coming to an end.
 pub struct Hostiles {
     server: SocketAddr,
@@ -45,10 +51,7 @@ impl Hostiles {
     ///
     /// If it gets no connection.
     pub async fn waits(&mut self, path: &str) -> Result<(), Failure> {
-        let mut stream = TcpStream::connect(self.server).await?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
-        self.stays(stream);
-        Ok(())
+        self.sends(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await
     }
 
     /// One that sends the head of its request one byte a second.
@@ -73,6 +76,58 @@ impl Hostiles {
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n");
         stream.write_all(head.as_bytes()).await?;
         self.drips(stream);
+        Ok(())
+    }
+
+    /// One that begins the head of a request and sends no more.
+    ///
+    /// # Errors
+    ///
+    /// If it gets no connection.
+    pub async fn stops_in_the_head(&mut self) -> Result<(), Failure> {
+        self.sends(b"GET / HTTP/1.1\r\nHo").await
+    }
+
+    /// One that begins as HTTP/2 does, but might still turn out to be HTTP/1.1, and sends no more.
+    ///
+    /// # Errors
+    ///
+    /// If it gets no connection.
+    pub async fn stops_in_the_preface(&mut self) -> Result<(), Failure> {
+        self.sends(&HTTP2_PREFACE[..5]).await
+    }
+
+    /// One that speaks HTTP/2, but answers neither SETTINGS nor PING.
+    ///
+    /// # Errors
+    ///
+    /// If it gets no connection.
+    pub async fn never_answers_http2(&mut self) -> Result<(), Failure> {
+        self.sends(&[HTTP2_PREFACE, EMPTY_SETTINGS].concat()).await
+    }
+
+    /// One that asks for a path by HTTP/2, and answers neither SETTINGS nor PING.
+    ///
+    /// # Errors
+    ///
+    /// If it gets no connection.
+    pub async fn asks_http2_for(&mut self, path: &str) -> Result<(), Failure> {
+        // RFC 7541: GET and http are in the table (0x82, 0x86), :path and :authority have indexed names there.
+        let mut fields = vec![0x82, 0x86, 0x04, u8::try_from(path.len())?];
+        fields.extend(path.bytes());
+        fields.extend(b"\x01\x09localhost");
+        // RFC 9113, section 6.2: length, HEADERS, END_STREAM and END_HEADERS, stream 1.
+        let mut bytes = [HTTP2_PREFACE, EMPTY_SETTINGS].concat();
+        bytes.extend([0, 0, u8::try_from(fields.len())?, 1, 5, 0, 0, 0, 1]);
+        bytes.extend(fields);
+        self.sends(&bytes).await
+    }
+
+    /// One that sends something, and no more.
+    async fn sends(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stream = TcpStream::connect(self.server).await?;
+        stream.write_all(bytes).await?;
+        self.stays(stream);
         Ok(())
     }
 

@@ -9,6 +9,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod arrivals;
+pub mod cgroup;
 pub mod client;
 pub mod container;
 pub mod datagram;
@@ -17,6 +18,7 @@ pub mod fake_systemd;
 pub mod held;
 pub mod hostile;
 pub mod journal;
+pub mod running;
 pub mod service;
 pub mod store;
 pub mod unit;

@@ -1,9 +1,11 @@
 //! A service that was started by the test in systemd's place.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Child, ChildStderr, ExitStatus};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -194,7 +196,22 @@ impl Service {
     /// Its notifications and what it wrote to standard error.
     pub fn story(&self) -> String {
         let sent: Vec<_> = self.inbox.read(|sent| sent.iter().map(|n| n.lines.join(", ")).collect());
-        format!("Notifications:\n{}\nStandard error:\n{}", sent.join("\n"), self.said())
+        let threads = self.threads().join(", ");
+        format!("Notifications:\n{}\nThreads: {threads}\nStandard error:\n{}", sent.join("\n"), self.said())
+    }
+
+    /// What its threads do: their names, states (see proc_pid_stat(5)) and what they wait for in the kernel.
+    fn threads(&self) -> Vec<String> {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid())) else { return Vec::new() };
+        let read = |task: &Path, file: &str| fs::read_to_string(task.join(file)).unwrap_or_default();
+        let tasks = tasks.flatten().map(|task| task.path());
+        tasks
+            .map(|task| {
+                let stat = read(&task, "stat");
+                let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?');
+                format!("{} {state} {}", read(&task, "comm").trim_end(), read(&task, "wchan"))
+            })
+            .collect()
     }
 
     fn read_to_the_end(&mut self) {
@@ -218,14 +235,14 @@ fn listen(stderr: ChildStderr, said: Arc<Arrivals<Option<String>>>) {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("The service at the end of a failed test. {}", self.story());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         for successor in self.main_pids() {
             let _ = rustix::process::kill_process(successor, Signal::KILL);
         }
         self.read_to_the_end();
-        if thread::panicking() {
-            eprintln!("The service at the end of a failed test. {}", self.story());
-        }
     }
 }

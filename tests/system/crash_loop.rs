@@ -9,7 +9,8 @@ use crate::{CONFIG, Live, host, on_every_systemd};
 on_every_systemd!(
     a_bad_configuration_leaves_the_port_open,
     a_program_that_crashes_leaves_the_port_open,
-    a_process_that_is_killed_is_replaced
+    a_process_that_is_killed_is_replaced,
+    a_socket_that_is_restarted_often_listens
 );
 
 /// Longer than any of systemd's limits on activations and starts looks back.
@@ -88,4 +89,12 @@ fn a_process_that_is_killed_is_replaced(suite: Suite) {
     println!("answered {} ms after SIGKILL", killed.elapsed().as_millis());
     assert_ne!(after.pid, before.pid);
     assert_eq!(after.generation, before.generation + 1);
+}
+
+fn a_socket_that_is_restarted_often_listens(suite: Suite) {
+    let host = host(suite);
+    for _ in 0..10 {
+        host.run("systemctl stop outlive.socket outlive.service && systemctl start outlive.socket outlive.service");
+    }
+    assert_eq!(host.in_network(async || client::get(SERVICE, "/hello").await).unwrap().text(), "hello\n");
 }

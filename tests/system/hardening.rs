@@ -1,6 +1,7 @@
 //! The sandbox: what the unit files say, and whether it is there.
 
-use crate::support::container::{Suite, Text as _};
+use crate::support::container::Suite;
+use crate::support::running::Text as _;
 use crate::{Live, host, on_every_systemd};
 
 on_every_systemd!(systemd_has_nothing_to_say_against_the_units, the_sandbox_is_active);

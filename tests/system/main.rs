@@ -5,6 +5,7 @@ mod support;
 
 mod crash_loop;
 mod drain;
+mod handover;
 mod hardening;
 mod hostile;
 mod journal;

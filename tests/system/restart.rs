@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::support::client::{Connection, get};
 use crate::support::container::{Container, SERVICE, Suite};
+use crate::support::journal::Entry;
 use crate::{CONFIG, Live, SLOW, on_every_systemd, running, with_outlive};
 
 on_every_systemd!(without_settling_all_wait_in_the_backlog_and_none_is_lost, with_settling_hardly_anyone_waits);
@@ -88,14 +89,27 @@ fn with_settling_hardly_anyone_waits(suite: Suite) {
     }
     let longest = waits.iter().map(|(wait, _)| *wait).max().unwrap();
     println!("longest wait: {} ms of {} requests", longest.as_millis(), waits.len());
+    print_course(&host);
     assert!(longest < Duration::from_millis(300), "longest wait: {longest:?}");
     assert_answered_by(&host, "/slow", old);
+}
+
+/// Prints the journal of the restart, but for the access log, in milliseconds since the drain began.
+fn print_course(host: &Container) {
+    let mut entries = host.journal("--unit=outlive.service");
+    entries.retain(|entry| entry.get("MESSAGE_ID") != Some(message_id::REQUEST));
+    let at = |entry: &Entry| entry.number("__MONOTONIC_TIMESTAMP") as f64 / 1000.0;
+    let is_began = |entry: &&Entry| entry.get("MESSAGE_ID") == Some(message_id::DRAIN_BEGAN);
+    let began = at(entries.iter().find(is_began).expect("a drain"));
+    for entry in &entries {
+        println!("{:+9.1} ms {}: {}", at(entry) - began, entry.field("SYSLOG_IDENTIFIER"), entry.field("MESSAGE"));
+    }
 }
 
 type Slow = tokio::task::JoinHandle<Result<crate::support::client::Answer, crate::support::client::Failure>>;
 
 /// Returns the old process, the request that it is busy with, and the restart.
-async fn restart_while_a_request_runs(host: &Container) -> (u32, Slow, crate::support::container::Running) {
+async fn restart_while_a_request_runs(host: &Container) -> (u32, Slow, crate::support::running::Running) {
     let old = Live::ask(&mut Connection::open(SERVICE).await.unwrap()).await.unwrap().pid;
     let slow = tokio::spawn(get(SERVICE, "/slow"));
     running(1).await;

@@ -3,7 +3,8 @@
 use outlive::journal::message_id;
 
 use crate::support::client::get;
-use crate::support::container::{Container, SERVICE, Suite, Text as _};
+use crate::support::container::{Container, SERVICE, Suite};
+use crate::support::running::Text as _;
 use crate::support::wait::{SOON, until};
 use crate::{Live, host, on_every_systemd};
 
