@@ -5,8 +5,6 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use crate::handover::link::Hello;
 use crate::handover::successor::{Inheritance, Program, Successor, SuccessorError};
 use crate::journal::{self, Event};
@@ -50,13 +48,12 @@ impl Wish {
         }
     }
 
-    /// Says what has come of it, once nothing is accepted here any more. Ends when that has been heard.
-    pub(super) async fn grant(self, text: String, closed: oneshot::Receiver<()>) {
-        let Some(ReloadRequest { answer, delivered }) = self.asked else { return };
-        // From then on every new connection is the successor's, as whoever has asked will think.
-        let _ = closed.await;
-        let _ = answer.send(Ok(text));
-        let _ = delivered.await;
+    /// Says what has come of it. Ends when that has been heard.
+    pub(super) async fn grant(self, text: String) {
+        if let Some(ReloadRequest { answer, delivered }) = self.asked {
+            let _ = answer.send(Ok(text));
+            let _ = delivered.await;
+        }
     }
 }
 

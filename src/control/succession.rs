@@ -155,15 +155,12 @@ pub(super) fn stop_elders(elders: &Elders, mut window: watch::Receiver<Window>) 
     });
 }
 
-/// Says how a reload went: to the journal, and to whoever asked for it.
-pub(super) fn announce(
-    wish: Wish,
-    pid: u32,
-    generation: u64,
-    closed: oneshot::Receiver<()>,
-) -> impl Future<Output = ()> {
+/// Says how a reload went, to the journal and to whoever asked for it, once it is over on this side: then every new
+/// connection is the successor's. Ends when that has been heard.
+pub(super) async fn announce(wish: Wish, pid: u32, generation: u64, closed: oneshot::Receiver<()>) {
     let took = wish.since.elapsed();
+    let _ = closed.await; // the drain may be over before that
     journal::log(Event::ReloadDone { pid, generation, took });
     let text = format!("process {pid} (generation {generation}) has taken over within {}", journal::human(took));
-    wish.grant(text, closed)
+    wish.grant(text).await;
 }

@@ -77,12 +77,10 @@ fn outlive(systemd: &FakeSystemd, arguments: &[&str]) -> Output {
 /// Reloads, and returns the process that has taken over.
 #[track_caller]
 fn reload(systemd: &FakeSystemd, service: &Service) -> Pid {
-    let before = service.main_pid();
+    let before = service.successions();
     let output = outlive(systemd, &["reload"]);
     assert!(output.status.success(), "{output:?}\n{}", service.story());
-    let now = service.main_pid();
-    assert_ne!(now, before);
-    now
+    service.wait_for_successor(before + 1)
 }
 
 /// What `outlive status --json` says.

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::CONFIG;
-use crate::support::client::{self, Connection};
+use crate::support::client::Connection;
 use crate::support::fake_systemd::FakeSystemd;
 use crate::support::hostile::Hostiles;
 

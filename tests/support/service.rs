@@ -78,6 +78,11 @@ impl Service {
         self.main_pids().pop().unwrap_or_else(|| self.pid())
     }
 
+    /// How often `MAINPID=` has named another process.
+    pub fn successions(&self) -> usize {
+        self.main_pids().len()
+    }
+
     /// The processes that `MAINPID=` has named, in order.
     fn main_pids(&self) -> Vec<Pid> {
         let pid = |sent: &Notification| Pid::from_raw(sent.get("MAINPID")?.parse().ok()?);

@@ -6,7 +6,8 @@ use outlive::journal::message_id;
 use tokio::task::JoinSet;
 
 use crate::support::client::{Connection, get};
-use crate::support::container::{Container, SERVICE, Suite, Text as _};
+use crate::support::container::{Container, SERVICE, Suite};
+use crate::support::running::Text as _;
 use crate::support::wait::{SOON, until};
 use crate::{CONFIG, Live, SLOW, on_every_systemd, running};
 
