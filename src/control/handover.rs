@@ -30,6 +30,9 @@ const BATCH: usize = 256;
 /// How long the last connections may take to cross to a successor.
 const CROSSING: Duration = Duration::from_secs(15);
 
+/// How long systemd may take to say whether the service is to start again, before that is assumed.
+const ANSWER: Duration = Duration::from_secs(1);
+
 /// Takes in the connections that the process before has left with systemd.
 pub(super) async fn take_in(
     server: &Server,
@@ -141,10 +144,10 @@ impl WayOut {
         // Not a thread of the runtime's, whose end would wait for this one's.
         let _ = std::thread::Builder::new().name("handover".to_owned()).spawn(open);
         tokio::spawn(async move {
-            // When the service isn't to start again, nobody would adopt them: its clients should know at once.
-            let (stays, opened) = tokio::join!(timeout(limit, unit::is_to_stay_stopped()), is_open);
-            match opened {
-                Ok(Ok(_)) if matches!(stays, Ok(Ok(true))) => {}
+            let stays = tokio::spawn(timeout(ANSWER.min(limit), unit::is_to_stay_stopped()));
+            match is_open.await {
+                // When the service isn't to start again, nobody would adopt them: its clients should know at once.
+                Ok(Ok(_)) if matches!(stays.await, Ok(Ok(Ok(true)))) => {}
                 Ok(Ok(deposit)) => {
                     let deposit = Arc::new(deposit);
                     let _ = mine.send(Arc::clone(&deposit));

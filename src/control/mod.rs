@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 
 use handover::WayOut;
 use heartbeat::feed_watchdog;
@@ -196,7 +196,7 @@ struct Service<'notifier> {
     elders: Elders,
     stage: watch::Sender<Stage>,
     window: WindowKeeper,
-    asked: mpsc::UnboundedReceiver<ReloadRequest>,
+    asked: Asked,
     reloads: Reloads,
 }
 
@@ -233,7 +233,7 @@ impl Service<'_> {
                     Heard::Snapshot => snapshot(&self.gauges, &self.stage.borrow()),
                     Heard::Reload => self.begin_reload(Wish::of_signal()),
                 },
-                Some(request) = self.asked.recv() => self.begin_reload(Wish::of_request(request)),
+                Some(request) = self.asked.requests.recv() => self.begin_reload(Wish::of_request(request)),
                 outcome = self.reloads.outcome() => if let Some(turn) = self.end_reload(outcome).await {
                     return Ok(turn);
                 },
@@ -310,7 +310,7 @@ impl Service<'_> {
             elders: self.elders.left(),
             last_exit: Some(last_exit.clone()),
         };
-        refuse_reloads(self.asked, "the service ends");
+        let last_answers = self.asked.refuse("the service ends");
         let elders = self.elders.clone();
         spawn_local(hear_while_draining(
             self.signals,
@@ -323,6 +323,7 @@ impl Service<'_> {
         way_out.close();
         journal::log(Event::DrainEnded(drain.clone()));
         status::note_drain(&drain, self.gauges.generation());
+        last_answers.await;
         self.notifier.send(Notification::Status(line::ended(&drain)));
         self.notifier.flush(LAST_WORDS);
         journal::flush(LAST_WORDS);
@@ -337,7 +338,7 @@ impl Service<'_> {
         // Listeners are the successor's alone now.
         drop(reloads);
         facts.enter(State::Succeeded);
-        refuse_reloads(asked, "another process has just become the service: ask again");
+        let last_answers = asked.refuse("another process has just become the service: ask again");
         let last_exit = LastExit::start();
         let (hammer, fallen) = mpsc::unbounded_channel();
         let (limit, limited) = watch::channel(Some(linger));
@@ -364,22 +365,46 @@ impl Service<'_> {
         status::note_drain(&drain, generation);
         journal::log(Event::OldEnded { generation, after: began.elapsed() });
         let _ = tokio::time::timeout(succession::ANSWERED, announced).await;
+        last_answers.await;
         journal::flush(LAST_WORDS);
         Ended { drain }
     }
 }
 
+/// Who asks over the control socket.
+struct Asked {
+    requests: mpsc::UnboundedReceiver<ReloadRequest>,
+    answering: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Asked {
+    /// Refuses all reloads from now on. What is returned is to be awaited at the end: it gives everyone an answer who has
+    /// asked by then.
+    fn refuse(self, why: &'static str) -> impl Future<Output = ()> {
+        let Self { mut requests, answering } = self;
+        tokio::spawn(async move {
+            while let Some(request) = requests.recv().await {
+                let _ = request.answer.send(Err(why.to_owned()));
+            }
+        });
+        async move {
+            if let Some((end, answering)) = answering {
+                drop(end);
+                let _ = tokio::time::timeout(succession::ANSWERED, answering).await;
+            }
+        }
+    }
+}
+
 /// Answers `outlive status` and `outlive reload` from now on. Without it the service is only less comfortable.
-fn serve_control(
-    path: Option<PathBuf>,
-    succeeding: bool,
-    facts: &Arc<Facts>,
-) -> mpsc::UnboundedReceiver<ReloadRequest> {
+fn serve_control(path: Option<PathBuf>, succeeding: bool, facts: &Arc<Facts>) -> Asked {
     let (requests, asked) = mpsc::unbounded_channel();
-    let Some(path) = path.or_else(socket::path) else { return asked };
+    let Some(path) = path.or_else(socket::path) else { return Asked { requests: asked, answering: None } };
+    let mut answering = None;
     match ControlSocket::open(&path, succeeding) {
         Ok(control) => {
-            tokio::spawn(control.serve(Arc::clone(facts), requests));
+            let (end, ended) = oneshot::channel();
+            answering = Some((end, tokio::spawn(control.serve(Arc::clone(facts), requests, ended))));
         }
         Err(error) => {
             let why = match error.kind() {
@@ -395,15 +420,7 @@ fn serve_control(
             });
         }
     }
-    asked
-}
-
-fn refuse_reloads(mut asked: mpsc::UnboundedReceiver<ReloadRequest>, why: &'static str) {
-    tokio::spawn(async move {
-        while let Some(request) = asked.recv().await {
-            let _ = request.answer.send(Err(why.to_owned()));
-        }
-    });
+    Asked { requests: asked, answering }
 }
 
 /// Keeps the configuration that is served now, unless it was kept before; off the path of everything else.

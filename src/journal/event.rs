@@ -56,6 +56,8 @@ pub mod message_id {
     pub const HANDOVER_IMPOSSIBLE: &str = "0785ae2777f449f697aef4b6f4b5e2b7";
     /// A request has ended: the access log.
     pub const REQUEST: &str = "91acd0608e58448e870613971440b0c0";
+    /// Something that a client sent was no request: the access log.
+    pub const REQUEST_REJECTED: &str = "14898315b89546e2b278374f2435f60c";
     /// journald was too slow, and entries were dropped.
     pub const ENTRIES_DROPPED: &str = "9dfbde8cac244da7b131c7d009f29379";
     /// Something is odd about the configuration, but it can be served.
@@ -242,6 +244,17 @@ pub enum Event {
     },
     /// A request has ended.
     Request(Box<RequestEntry>),
+    /// Something that a client sent was no request.
+    RequestRejected {
+        /// The client.
+        peer: String,
+        /// The listener that it came in by.
+        listener: String,
+        /// The answer's status.
+        status: u16,
+        /// What was wrong with it.
+        reason: String,
+    },
     /// Entries were dropped.
     Dropped {
         /// How many.
@@ -300,7 +313,7 @@ pub struct RequestEntry {
     pub listener: String,
     /// `X-Request-Id`.
     pub request_id: Option<String>,
-    /// `complete`, `aborted`, `failed`, `cut`, `rejected`.
+    /// `complete`, `aborted`, `failed`, `cut`.
     pub outcome: &'static str,
     /// Request fields that the configuration asks for, `user-agent="curl/8"`.
     pub headers: Option<String>,
@@ -389,6 +402,13 @@ impl Event {
                 "The configuration is broken, so the last good one is served (of {since}): {problem}"
             ),
             Self::Inconvenience { text } => warn!(MESSAGE_ID = message_id::INCONVENIENCE, "{text}"),
+            Self::RequestRejected { peer, listener, status, reason } => info!(
+                MESSAGE_ID = message_id::REQUEST_REJECTED,
+                STATUS = status,
+                PEER = peer,
+                LISTENER = listener,
+                "{peer} sent no request: {status}, {reason}"
+            ),
             Self::ConfigurationWarning { text } => {
                 warn!(MESSAGE_ID = message_id::CONFIGURATION_WARNING, "{text}");
             }

@@ -88,7 +88,8 @@ pub fn start(target: Target) {
 /// Says what has happened. Never blocks: when the queue is full the event is dropped and counted.
 pub fn log(event: Event) {
     let Some(journal) = JOURNAL.get() else { return };
-    let room = if matches!(event, Event::Request(_)) { QUEUE - RESERVED } else { QUEUE };
+    let room =
+        if matches!(event, Event::Request(_) | Event::RequestRejected { .. }) { QUEUE - RESERVED } else { QUEUE };
     let waiting = journal.waiting.fetch_add(1, Ordering::Relaxed);
     if waiting >= room || journal.queue.try_send(Message::Event(event)).is_err() {
         journal.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use crate::config::settings::{Access, Log};
 use crate::journal::{self, Event, RequestEntry};
 use crate::server::app::Observer;
-use crate::server::exchange::{Exchange, Outcome};
+use crate::server::exchange::{ConnectionInfo, Exchange, Outcome};
 
 /// The longest `X-Request-Id` of a client that is taken over.
 const REQUEST_ID_AT_MOST: usize = 128;
@@ -58,6 +58,17 @@ impl Observer for AccessLog {
         }
         if let Some(id) = exchange.request_id().and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.entry(X_REQUEST_ID).or_insert(id);
+        }
+    }
+
+    fn rejected(&self, connection: &ConnectionInfo, status: StatusCode, reason: &str) {
+        if self.settings.access == Access::All {
+            journal::log(Event::RequestRejected {
+                peer: connection.peer.to_string(),
+                listener: connection.listener.to_string(),
+                status: status.as_u16(),
+                reason: reason.to_owned(),
+            });
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use super::body::RequestBody;
-use super::exchange::{Exchange, Outcome};
+use super::exchange::{ConnectionInfo, Exchange, Outcome};
 
 /// Any error, boxed.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -35,6 +35,10 @@ pub trait Observer: Send + Sync + 'static {
 
     /// Called before an answer is sent, when fields may still be added (`X-Request-Id`, say).
     fn answering(&self, exchange: &Exchange, status: http::StatusCode, headers: &mut http::HeaderMap);
+
+    /// Called when the server has refused what a client sent, because it was no whole request and so no exchange.
+    /// `reason` is for people.
+    fn rejected(&self, _connection: &ConnectionInfo, _status: http::StatusCode, _reason: &str) {}
 
     /// Called once an exchange has ended. `status` is `None` where no answer had begun.
     fn ended(&self, exchange: &Exchange, status: Option<http::StatusCode>, outcome: Outcome);

@@ -35,7 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Why a connection was taken back from hyper, or has ended.
 enum Left {
     /// hyper has ended it: the client has, an answer said `Connection: close`, or a request was malformed.
-    Ended { lingering: bool },
+    Ended { lingering: bool, error: Option<hyper::Error> },
     /// It has been idle for [`PARK_AFTER`].
     Idle,
     /// The head of a request was begun and not finished in time.
@@ -69,7 +69,8 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
         let left = drive(&mut connection, worker, entry).await;
         io = take_back(connection.into_parts());
         match left {
-            Left::Ended { lingering } => {
+            Left::Ended { lingering, error } => {
+                report(worker, entry, error);
                 if lingering || !io.ahead.is_empty() {
                     linger(&io, local, entry).await;
                 }
@@ -150,7 +151,8 @@ async fn drive<A: App>(
         entry.remember(cx.waker());
         if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
             // After a malformed request or a body that nobody wanted the client may still be sending.
-            return Poll::Ready(Left::Ended { lingering: ended.is_err() || entry.misaligned.get() });
+            let error = ended.err();
+            return Poll::Ready(Left::Ended { lingering: error.is_some() || entry.misaligned.get(), error });
         }
         if entry.busy() {
             let written = entry.written.get();
@@ -200,8 +202,22 @@ async fn drive<A: App>(
     .await
 }
 
+/// Tells the observer if hyper has answered by itself, because what it read was no request.
+fn report<A: App>(worker: &Worker<A>, entry: &Entry, error: Option<hyper::Error>) {
+    if let (Some(observer), Some(error)) = (&worker.local.observer, error)
+        && error.is_parse()
+    {
+        let too_large = error.is_parse_too_large();
+        let status = if too_large { StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+        observer.rejected(&entry.info, status, &error.to_string());
+    }
+}
+
 /// Answers 408 (RFC 9110, section 15.5.9) to a head that never ended.
 async fn time_out<A: App>(io: &Io, worker: &Worker<A>, entry: &Entry) {
+    if let Some(observer) = &worker.local.observer {
+        observer.rejected(&entry.info, StatusCode::REQUEST_TIMEOUT, "its head did not end in time");
+    }
     io.say(&rejection(StatusCode::REQUEST_TIMEOUT));
     linger(io, &worker.local, entry).await;
 }

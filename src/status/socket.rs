@@ -2,7 +2,7 @@
 //!
 //! It is at one path for the whole life of the service. A successor puts its own in that place at the moment of its
 //! taking over, by rename(2), so that at no time there is none; whoever has connected to the old one still gets the
-//! answer from there. Nothing ever removes it: it would be the next process's.
+//! answer from there, even if that process is about to end. Nothing ever removes it: it would be the next process's.
 
 use std::fs;
 use std::io;
@@ -92,13 +92,23 @@ impl ControlSocket {
         open().inspect_err(|_| drop(fs::remove_file(&temporary)))
     }
 
-    /// Answers for as long as the future lives.
-    pub async fn serve(self, facts: Arc<Facts>, reloads: mpsc::UnboundedSender<ReloadRequest>) {
+    /// Answers until `end` is dropped, and then those who have connected by that time.
+    pub async fn serve(
+        self,
+        facts: Arc<Facts>,
+        reloads: mpsc::UnboundedSender<ReloadRequest>,
+        mut end: oneshot::Receiver<()>,
+    ) {
         let clients = Arc::new(Semaphore::new(CLIENTS));
         loop {
             // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&clients).acquire_owned().await else { return };
-            match self.listener.accept().await {
+            let accepted = tokio::select! {
+                biased; // or else someone in the backlog might be left there
+                accepted = self.listener.accept() => accepted,
+                _ = &mut end => break,
+            };
+            match accepted {
                 Ok((stream, _)) => {
                     let (facts, reloads) = (Arc::clone(&facts), reloads.clone());
                     tokio::spawn(async move {
@@ -110,6 +120,7 @@ impl ControlSocket {
                 Err(_) => sleep(BREATHER).await,
             }
         }
+        let _ = clients.acquire_many(CLIENTS as u32).await; // once the last answer is out
     }
 }
 

@@ -6,7 +6,7 @@ use http_body_util::Empty;
 use hyper::Request;
 use outlive::journal::message_id;
 use rustix::process::Signal;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::client::{Answer, Connection, Failure};
@@ -16,9 +16,6 @@ use crate::support::journal::Entry;
 use crate::support::service::Service;
 
 const ROUTES: &str = r#"
-[limits]
-request_timeout = "2h"
-
 [drain]
 window = "1s"
 
@@ -36,7 +33,7 @@ respond = { body = "slow\n", delay = "300ms" }
 
 [[route]]
 path = "/never"
-respond = { delay = "1h" }
+respond = { delay = "1min" }
 "#;
 
 /// A service with a `[log]` section, and the journald that it writes to.
@@ -192,4 +189,33 @@ async fn without_an_entry_no_id_is_made() {
     assert_eq!(id(&logging.ask("/hello", &[("X-Request-Id", b"mine")]).await.unwrap()), Some("mine"));
     let broken = logging.ask("/broken", &[]).await.unwrap();
     assert_eq!(logging.entries()[0].field("REQUEST_ID"), id(&broken).unwrap());
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_there_among_all() {
+    let heads = [
+        ("nonsense\r\n\r\n".to_owned(), 400, "invalid HTTP method parsed"),
+        (format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(100_000)), 431, "message head is too large"),
+        ("GET / HT".to_owned(), 408, "its head did not end in time"),
+    ];
+    for (log, number) in [("access = \"all\"", heads.len()), ("access = \"errors\"", 0)] {
+        let logging = Logging::start(&format!("{log}\n[limits]\nhead_timeout = \"1s\""));
+        for (head, status, _) in &heads {
+            let mut stream = TcpStream::connect(logging.systemd.http()).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        }
+        logging.service.signal(Signal::USR1);
+        logging.journald.wait_for_id(message_id::SNAPSHOT);
+        let rejected = |entry: &&Entry| entry.get("MESSAGE_ID") == Some(message_id::REQUEST_REJECTED);
+        let entries: Vec<Entry> = logging.journald.entries(|all| all.iter().filter(rejected).cloned().collect());
+        assert_eq!(entries.len(), number, "{entries:?}");
+        for (entry, (_, status, reason)) in entries.iter().zip(&heads) {
+            assert_eq!((entry.field("STATUS"), entry.field("LISTENER")), (status.to_string().as_str(), "http"));
+            let message = format!("{} sent no request: {status}, {reason}", entry.field("PEER"));
+            assert_eq!(entry.field("MESSAGE"), message);
+        }
+    }
 }

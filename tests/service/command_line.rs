@@ -32,8 +32,8 @@ fn help_documents_commands_statuses_and_signals() {
         let said = text(&output.stdout);
         for part in [
             "Usage: outlive [OPTIONS] [COMMAND]",
-            "  serve  Serve; this is what happens without a command\n",
-            "  check  Say whether the configuration can be served",
+            " Serve; this is what happens without a command\n",
+            " Say whether the configuration can be served, ",
             "  -c, --config <FILE>",
             "   0  ended as asked, and no request was cut\n",
             "   1  could not start, or requests were cut at the end of a drain\n",

@@ -13,8 +13,9 @@ use crate::support::held::Held;
 use crate::support::hostile::Hostiles;
 use crate::support::service::Service;
 
-/// How long after its window it may take to be gone. It aims at less than half a second; this machine may be busy.
-const GRACE: Duration = Duration::from_millis(1500);
+/// How long after its window it may take to be gone. It aims at less than half a second, but this machine may be busy,
+/// and what gets stuck stays so for ever.
+const GRACE: Duration = Duration::from_secs(8);
 
 /// A window that no test waits for.
 fn with_window(window: &str) -> String {
@@ -79,7 +80,7 @@ async fn a_request_that_finishes_in_the_window_is_answered() {
     assert_eq!(slow.join_next().await.unwrap().unwrap().unwrap().text(), "slow\n");
     assert_eq!(service.wait_for_exit().code(), Some(0));
     let line = service.wait_for_line(" Drained: settled in ");
-    assert!(line.contains(" INFO ") && line.contains(" requests finished, none cut, "), "{line}");
+    assert!(line.contains(" INFO ") && line.contains(" finished, none cut, "), "{line}");
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use crate::support::service::Service;
 /// How many services at a time.
 const SERVICES: usize = 20;
 
-/// How long after its window each may take to be gone.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long after its window each may take to be gone: twenty of them want to compute at the same moment.
+const GRACE: Duration = Duration::from_secs(8);
 
 fn config(systemd: &FakeSystemd, window: &str) -> String {
     File::create(systemd.path("large")).unwrap().set_len(64 << 20).unwrap();

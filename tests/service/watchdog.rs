@@ -25,11 +25,12 @@ fn wait_for_signs(service: &Service, number: usize) -> Vec<Instant> {
 #[test]
 fn it_is_fed_at_half_its_time() {
     let systemd = FakeSystemd::with_http();
-    let service = systemd.service(CONFIG).watchdog(Duration::from_millis(600)).start();
-    let fed = wait_for_signs(&service, 6);
-    assert!(fed.windows(2).all(|pair| pair[1] - pair[0] < Duration::from_millis(600)), "{fed:?}");
-    let whole = fed[5] - fed[0];
-    assert!(whole >= Duration::from_millis(1200), "no more often than it has to be: {whole:?}");
+    let patience = Duration::from_secs(2);
+    let service = systemd.service(CONFIG).watchdog(patience).start();
+    let fed = wait_for_signs(&service, 5);
+    assert!(fed.windows(2).all(|pair| pair[1] - pair[0] < patience), "{fed:?}");
+    let whole = fed[4] - fed[0];
+    assert!(whole > 3 * patience / 2, "no more often than it has to be: {whole:?}");
 }
 
 #[test]
@@ -60,12 +61,13 @@ fn one_worker_that_was_late_costs_nothing() {
     // The worker's answer to the first has no outward sign, but it takes no second.
     std::thread::sleep(patience / 4);
     let held = Held::thread(service.pid(), "worker-0");
-    let before = wait_for_signs(&service, 2);
-    // The second sign of life asks, and nobody answers.
+    // The next sign of life asks, and nobody answers. (Or nobody has answered the first.)
     service.wait_for_line(" Worker 0 has not answered for ");
+    let before = signs(&service);
     drop(held);
-    let after = wait_for_signs(&service, 3);
-    assert!(after[2] - before[1] < patience, "systemd's patience was over: {:?}", after[2] - before[1]);
+    let after = wait_for_signs(&service, before.len() + 1);
+    let gap = after[before.len()] - before[before.len() - 1];
+    assert!(gap < patience, "systemd's patience was over: {gap:?}");
 }
 
 #[tokio::test]

@@ -62,8 +62,8 @@ async fn it_is_kept() {
     service.signal(Signal::TERM);
     assert_eq!(service.wait_for_exit().code(), Some(1));
     let took = began.elapsed();
-    // SIGKILL would come after two seconds, but this machine may be busy.
-    assert!(took >= Duration::from_millis(1400) && took < Duration::from_secs(3), "{took:?}");
+    // SIGKILL would come after two seconds, but this machine may be busy; a window that isn't kept has 25 s.
+    assert!(took >= Duration::from_millis(1400) && took < Duration::from_secs(8), "{took:?}");
     service.wait_for_line(" within 1.40 s");
 }
 
@@ -147,7 +147,7 @@ async fn no_answer() {
     let began = Instant::now();
     service.signal(Signal::TERM);
     assert_eq!(service.wait_for_exit().code(), Some(0));
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     // It may not have written its number yet when the end came, but then it isn't there any more either.
     for child in fs::read_to_string(&asked).unwrap().lines() {
         let process = Path::new("/proc").join(child);

@@ -22,6 +22,9 @@ on_every_systemd!(
 /// What out and in together may take for ten thousand connections, as logged.
 const ATTAINABLE: Duration = Duration::from_millis(100);
 
+/// How often the service is restarted under the idle connections.
+const RESTARTS: usize = 3;
+
 const REQUEST: &[u8] = b"GET /live?live HTTP/1.1\r\nHost: test\r\n\r\n";
 
 /// Without an access log: ten thousand lines would hide what matters when a test fails, and are no part of what it measures.
@@ -43,24 +46,31 @@ fn ten_thousand_idle_connections_survive(suite: Suite) {
             assert_eq!(ask(&mut client).await["generation"], 1);
             clients.push(client);
         }
-        host.start("systemctl restart outlive.service").finished().await;
-        for client in &mut clients {
-            assert_eq!(ask(client).await["generation"], 2);
+        for generation in 2..2 + RESTARTS {
+            host.start("systemctl restart outlive.service").finished().await;
+            for client in &mut clients {
+                assert_eq!(ask(client).await["generation"], generation);
+            }
         }
     });
-    let drained = host.wait_for_journal(message_id::DRAIN_ENDED);
-    let adopted = host.wait_for_journal(message_id::HANDOVER_ADOPTED);
-    println!("{}\n{}", drained.field("MESSAGE"), adopted.field("MESSAGE"));
-    assert_eq!(drained.number("HANDED_OVER"), number as u64);
-    assert_eq!(adopted.number("EXPECTED"), number as u64);
-    assert_eq!(adopted.number("ADOPTED"), number as u64);
-    assert_eq!(adopted.number("REJECTED"), 0);
-    assert_eq!(adopted.number("FORMER_GENERATION"), 1);
-    let took = Duration::from_micros(drained.number("HANDOVER_USEC") + adopted.number("DURATION_USEC"));
-    let took = took / u32::try_from(number.div_ceil(10_000)).unwrap();
-    // A build that isn't optimized takes longer: OUTLIVE_TEST_PROFILE=release has this measured.
+    let entries = |id: &str| host.journal(&format!("MESSAGE_ID={id}"));
+    let (drained, adopted) = (entries(message_id::DRAIN_ENDED), entries(message_id::HANDOVER_ADOPTED));
+    assert_eq!((drained.len(), adopted.len()), (RESTARTS, RESTARTS));
+    let mut quickest = Duration::MAX;
+    for (former, (out, back)) in (1..).zip(drained.iter().zip(&adopted)) {
+        println!("{}\n{}", out.field("MESSAGE"), back.field("MESSAGE"));
+        assert_eq!(out.number("HANDED_OVER"), number as u64);
+        assert_eq!(back.number("EXPECTED"), number as u64);
+        assert_eq!(back.number("ADOPTED"), number as u64);
+        assert_eq!(back.number("REJECTED"), 0);
+        assert_eq!(back.number("FORMER_GENERATION"), former);
+        let took = Duration::from_micros(out.number("HANDOVER_USEC") + back.number("DURATION_USEC"));
+        quickest = quickest.min(took / u32::try_from(number.div_ceil(10_000)).unwrap());
+    }
+    // A build that isn't optimized takes longer: OUTLIVE_TEST_PROFILE=release has this measured. The quickest, since the
+    // machine may have been busy with something else.
     let attainable = if cfg!(debug_assertions) { ATTAINABLE * 5 } else { ATTAINABLE };
-    assert!(took < attainable, "{took:?}");
+    assert!(quickest < attainable, "{quickest:?}");
 }
 
 fn restarts_under_load_lose_nothing(suite: Suite) {
