@@ -129,6 +129,9 @@ pub async fn run(beginning: Beginning, notifier: &Notifier) -> Result<Ended, Con
     let hello = predecessor.as_ref().map(|predecessor| predecessor.hello().clone());
     let generation = hello.as_ref().map_or_else(|| last_generation() + 1, |hello| hello.generation + 1);
     let gauges = Arc::new(Gauges::new(generation, workers.get()));
+    if hello.is_none() {
+        note_generation(generation); // before anyone is served, since the process may be killed at any moment
+    }
     let bound = hello.map(|hello| hello.bound).unwrap_or_default();
     let Inherited { listeners: passed, stored, .. } = inherited;
     let (mut server, listening) = start(&config, workers, &gauges, passed, &bound).await?;
@@ -142,7 +145,6 @@ pub async fn run(beginning: Beginning, notifier: &Notifier) -> Result<Ended, Con
             return Ok(Ended { drain: DrainSummary::default() });
         }
     }
-    note_generation(generation);
     let facts = Arc::new(Facts::new(Arc::clone(&gauges), server.census(), listening.addresses.clone(), configuration));
     let succeeding = takeover.is_some();
     let asked = serve_control(control, succeeding, &facts);
@@ -151,6 +153,7 @@ pub async fn run(beginning: Beginning, notifier: &Notifier) -> Result<Ended, Con
     }
     let elders = Elders::new(handover::receive(server.adopter(), &facts));
     if let Some(takeover) = takeover {
+        note_generation(generation);
         facts.handed_over(Handover::now("reload", generation - 1, began.elapsed()));
         elders.adopt(takeover.taken().await);
         notifier.speak();
