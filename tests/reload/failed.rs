@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::client::Client;
 use crate::support::fake_systemd::FakeSystemd;
 use crate::support::service::Service;
 use crate::support::{OUTLIVE, wait};
-use crate::{CONFIG, be_service_manager, outlive, processes, reload, start, status, wait_for_only};
+use crate::{CONFIG, be_service_manager, outlive, reload, start, status, wait_for_end, wait_for_only};
 
 /// Reloads in vain. The reason must be told everywhere.
 #[track_caller]
@@ -171,17 +171,16 @@ fn a_second_reload_during_a_first_is_refused() {
 fn a_stop_during_a_reload_ends_both() {
     let systemd = FakeSystemd::with_http();
     let mut service = start(&systemd);
-    systemd.install_script("exec sleep 1000");
+    let named = systemd.path("successor");
+    systemd.install_script(&format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 1000", named.display()));
     service.signal(Signal::HUP);
-    service.wait_for("RELOADING=1");
-    wait::until(
-        wait::SOON,
-        "the successor",
-        || if processes(&systemd).len() > 1 { Ok(()) } else { Err("none".into()) },
-    );
+    let successor =
+        wait::until(wait::SOON, "the successor", || fs::read_to_string(&named).map_err(|error| error.to_string()));
+    let successor = Pid::from_raw(successor.trim().parse().unwrap()).unwrap();
 
     service.signal(Signal::TERM);
 
     assert_eq!(service.wait_for_exit().code(), Some(0));
-    wait_for_only(&systemd, &[]);
+    wait_for_end(successor);
+    service.wait_for_line("the reload has failed, and nothing has changed: the service ends");
 }
