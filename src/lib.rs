@@ -14,4 +14,5 @@ pub mod journal;
 pub mod rehearse;
 pub mod route;
 pub mod server;
+pub mod status;
 pub mod systemd;

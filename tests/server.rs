@@ -131,7 +131,21 @@ impl Running {
         hammer: mpsc::UnboundedReceiver<&'static str>,
     ) -> DrainSummary {
         let (_sender, window) = watch::channel(Some(window));
-        drain(&mut self.server, Plan { cause: "test", window, settle, hammer, carrier: None, last_exit: None }).await
+        drain(
+            &mut self.server,
+            Plan {
+                cause: "test",
+                window,
+                settle,
+                hammer,
+                carrier: None,
+                succeeded: false,
+                closed: None,
+                elders: watch::channel(0).1,
+                last_exit: None,
+            },
+        )
+        .await
     }
 
     /// Waits until `condition` holds for the server's numbers.

@@ -159,13 +159,24 @@ impl fmt::Display for Diagnostic {
 #[derive(Debug)]
 pub struct ConfigError {
     errors: Vec<Diagnostic>,
+    strict: Option<bool>,
 }
 
 impl ConfigError {
     /// `files`: in the order read.
     pub(super) fn new(mut errors: Vec<Diagnostic>, files: &[String]) -> Self {
         errors.sort_by_key(|error| error.order(files));
-        Self { errors }
+        Self { errors, strict: None }
+    }
+
+    pub(super) fn with_strict(self, strict: Option<bool>) -> Self {
+        Self { strict, ..self }
+    }
+
+    /// What the files say of `strict`, as far as they can be read.
+    #[must_use]
+    pub fn strict(&self) -> Option<bool> {
+        self.strict
     }
 
     /// Everything that is wrong: files in the order read, places in the order written.

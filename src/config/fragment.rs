@@ -38,11 +38,13 @@ type GivenOr<T> = Given<Option<T>>;
 /// What one file says.
 #[derive(Debug, Default)]
 pub(super) struct Fragment {
+    pub(super) strict: Given<bool>,
     pub(super) workers: GivenOr<NonZeroUsize>,
     pub(super) max_connections: GivenOr<NonZeroUsize>,
     pub(super) listeners: BTreeMap<String, Given<Address>>,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
+    pub(super) reload: Reload,
     pub(super) log: Log,
     pub(super) routes: Routes,
 }
@@ -65,6 +67,13 @@ pub(super) struct Drain {
     pub(super) settle: GivenOr<Duration>,
 }
 
+/// `[reload]`.
+#[derive(Debug, Default)]
+pub(super) struct Reload {
+    pub(super) linger: Given<Duration>,
+    pub(super) ready_timeout: Given<Duration>,
+}
+
 /// `[log]`.
 #[derive(Debug, Default)]
 pub(super) struct Log {
@@ -85,12 +94,14 @@ pub(super) struct Routes {
 /// Reads a file's tables.
 pub(super) fn read(source: &Arc<Source>, table: &DeTable<'_>, findings: &mut Findings) -> Fragment {
     Section::read_root(source, findings, table, |top| Fragment {
+        strict: top.take("strict", boolean),
         workers: top.take("workers", |value| unless("auto", value, |value| count(value, WORKERS))),
         max_connections: top
             .take("max_connections", |value| unless("auto", value, |value| count(value, MAX_CONNECTIONS))),
         listeners: top.named_tables("listen", listener).into_iter().flatten().collect(),
         limits: top.table("limits", "[limits]", limits).unwrap_or_default(),
         drain: top.table("drain", "[drain]", drain).unwrap_or_default(),
+        reload: top.table("reload", "[reload]", reload).unwrap_or_default(),
         log: top.table("log", "[log]", log).unwrap_or_default(),
         routes: routes(top),
     })
@@ -133,6 +144,11 @@ fn drain(section: &mut Section<'_>) -> Drain {
         settle: section
             .take("settle", |value| unless("auto", value, |value| duration(value, Duration::ZERO..=LONGEST))),
     }
+}
+
+fn reload(section: &mut Section<'_>) -> Reload {
+    let time = |value: &Value<'_>| duration(value, TIMEOUT);
+    Reload { linger: section.take("linger", time), ready_timeout: section.take("ready_timeout", time) }
 }
 
 fn log(section: &mut Section<'_>) -> Log {

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::EMBEDDED_DEFAULT;
 use super::diagnostic::{Diagnostic, Severity};
 use super::quantity::Size;
 use super::source::{Place, Source, visible};
@@ -25,6 +26,12 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// What counts if there are none.
+    pub(super) fn embedded() -> Self {
+        let source = Source::new("the embedded default", EMBEDDED_DEFAULT.to_owned());
+        Self { sources: vec![source], ..Self::default() }
+    }
+
     /// Reads the main file and its drop-ins.
     pub(super) fn read(main: &Path, must_exist: bool) -> Self {
         let mut files = Self::default();

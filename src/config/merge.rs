@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use super::fragment::{Drain, Fragment, Given, Limits, Log};
+use super::fragment::{Drain, Fragment, Given, Limits, Log, Reload};
 use super::settings::{Address, Route};
 use super::source::Located;
 
 /// What the files read so far say together.
 #[derive(Debug, Default)]
 pub(super) struct Merged {
+    pub(super) strict: Given<bool>,
     pub(super) workers: Given<Option<NonZeroUsize>>,
     pub(super) max_connections: Given<Option<NonZeroUsize>>,
     pub(super) listeners: BTreeMap<String, Given<Address>>,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
+    pub(super) reload: Reload,
     pub(super) log: Log,
     pub(super) routes: Vec<Located<Route>>,
 }
@@ -23,6 +25,7 @@ impl Merged {
     /// Adds a later file, which wins key by key. Its routes come after the earlier ones, less those that would answer
     /// the same requests.
     pub(super) fn add(&mut self, later: Fragment) {
+        win(&mut self.strict, later.strict);
         win(&mut self.workers, later.workers);
         win(&mut self.max_connections, later.max_connections);
         for (name, bind) in later.listeners {
@@ -30,6 +33,7 @@ impl Merged {
         }
         self.limits.add(later.limits);
         self.drain.add(later.drain);
+        self.reload.add(later.reload);
         self.log.add(later.log);
         if later.routes.reset {
             self.routes.clear();
@@ -55,6 +59,13 @@ impl Drain {
     fn add(&mut self, later: Self) {
         win(&mut self.window, later.window);
         win(&mut self.settle, later.settle);
+    }
+}
+
+impl Reload {
+    fn add(&mut self, later: Self) {
+        win(&mut self.linger, later.linger);
+        win(&mut self.ready_timeout, later.ready_timeout);
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod diagnostic;
 mod fragment;
+pub mod last_good;
 mod load;
 mod merge;
 mod names;
@@ -41,6 +42,7 @@ use merge::Merged;
 use section::Findings;
 pub use settings::Config;
 use source::Source;
+pub use source::Texts;
 
 /// The file that is read unless another is named.
 pub const DEFAULT_PATH: &str = "/etc/outlive/outlive.toml";
@@ -81,6 +83,19 @@ pub fn from_str(text: &str, name: &str) -> Result<Config, ConfigError> {
     build(Files { sources, paths: vec![PathBuf::from(name)], ..Files::default() })
 }
 
+/// Reads a configuration from texts that were kept, [`Config::texts`] of an earlier one.
+///
+/// # Errors
+/// Everything that is wrong with them: files that they name may be gone.
+pub fn from_texts(texts: &Texts) -> Result<Config, ConfigError> {
+    let sources: Vec<_> = texts.iter().map(|(name, text)| Source::new(name, text.to_owned())).collect();
+    if sources.is_empty() {
+        return build(Files::embedded());
+    }
+    let paths = texts.iter().map(|(name, _)| PathBuf::from(name)).collect();
+    build(Files { sources, paths, ..Files::default() })
+}
+
 /// Every key that can be written, by its dotted path: `drain.window`, `listen.NAME.bind`, `route.respond.status`.
 #[must_use]
 pub fn known_keys() -> BTreeSet<String> {
@@ -93,8 +108,7 @@ pub fn known_keys() -> BTreeSet<String> {
 fn load_files(path: &Path, must_exist: bool) -> Result<Config, ConfigError> {
     let files = Files::read(path, must_exist);
     if files.sources.is_empty() && files.errors.is_empty() {
-        let sources = vec![Source::new("the embedded default", EMBEDDED_DEFAULT.to_owned())];
-        return build(Files { sources, ..files });
+        return build(Files { warnings: files.warnings, ..Files::embedded() });
     }
     build(files)
 }
@@ -103,36 +117,50 @@ fn build(files: Files) -> Result<Config, ConfigError> {
     let mut whole = files.errors.is_empty();
     let mut findings = Findings { errors: files.errors, warnings: files.warnings, ..Findings::default() };
     let mut merged = Merged::default();
+    let mut strict_at_least = None;
     for source in &files.sources {
         match read_fragment(source, &mut findings) {
-            Some(fragment) => merged.add(fragment),
-            None => whole = false,
+            Ok(fragment) => merged.add(fragment),
+            Err(unreadable) => {
+                whole = false;
+                strict_at_least = unreadable.strict.or(strict_at_least);
+            }
         }
     }
     if !findings.unknown.is_empty() {
         let known = known_keys();
         findings.errors.extend(findings.unknown.iter().map(|key| unknown::unknown_key(key, &known)));
     }
+    let strict = merged.strict.as_ref().map(|strict| strict.value).or(strict_at_least);
     if !whole {
         // What the missing files say could set right what seems wrong between the others.
-        return Err(ConfigError::new(findings.errors, &files.tried));
+        return Err(ConfigError::new(findings.errors, &files.tried).with_strict(strict));
     }
+    let texts = files.paths.iter().zip(&files.sources);
+    let texts = texts.map(|(path, source)| (path.display().to_string(), source.text.clone())).collect();
     let config = validate::validate(merged, files.paths, &mut findings);
     if findings.errors.is_empty() {
-        Ok(Config { warnings: findings.warnings, ..config })
+        Ok(Config { texts: Texts::new(texts), warnings: findings.warnings, ..config })
     } else {
-        Err(ConfigError::new(findings.errors, &files.tried))
+        Err(ConfigError::new(findings.errors, &files.tried).with_strict(strict))
     }
 }
 
-/// Reads one file; `None` if its syntax leaves open what it means.
-fn read_fragment(source: &Arc<Source>, findings: &mut Findings) -> Option<Fragment> {
+/// A file whose syntax leaves open what it means.
+struct Unreadable {
+    /// What it says of `strict` nevertheless.
+    strict: Option<bool>,
+}
+
+/// Reads one file.
+fn read_fragment(source: &Arc<Source>, findings: &mut Findings) -> Result<Fragment, Unreadable> {
     let repaired = syntax::repair(source);
     let (table, errors) = DeTable::parse_recoverable(&repaired.text);
     let syntax = syntax::explain(source, &repaired, table.get_ref(), errors);
     findings.errors.extend(syntax.errors);
     if !syntax.readable {
-        return None;
+        let strict = table.get_ref().get("strict").and_then(|value| value.get_ref().as_bool());
+        return Err(Unreadable { strict });
     }
     let mut own = Findings::default();
     let fragment = fragment::read(source, table.get_ref(), &mut own);
@@ -145,7 +173,7 @@ fn read_fragment(source: &Arc<Source>, findings: &mut Findings) -> Option<Fragme
     findings.errors.append(&mut own.errors);
     findings.warnings.append(&mut own.warnings);
     findings.unknown.append(&mut own.unknown);
-    Some(fragment)
+    Ok(fragment)
 }
 
 #[cfg(test)]

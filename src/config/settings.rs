@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::diagnostic::{Diagnostic, counted};
+use super::source::Texts;
 use crate::server::limits::Limits;
 
 /// The whole configuration.
@@ -16,6 +17,10 @@ use crate::server::limits::Limits;
 pub struct Config {
     /// Where it came from, in the order read; empty: the embedded default.
     pub sources: Vec<PathBuf>,
+    /// What the files say, word for word, so that they can be kept.
+    pub texts: Texts,
+    /// Whether a start with a broken configuration fails, instead of serving the last good one.
+    pub strict: bool,
     /// Worker threads; `None`: one a core.
     pub workers: Option<NonZeroUsize>,
     /// Most connections at a time; `None`: derived from RLIMIT_NOFILE.
@@ -26,6 +31,8 @@ pub struct Config {
     pub limits: Limits,
     /// How the service ends.
     pub drain: Drain,
+    /// How the service changes its process.
+    pub reload: Reload,
     /// What is written to the journal.
     pub log: Log,
     /// The routes, in the order written.
@@ -84,6 +91,21 @@ pub struct Drain {
     pub window: Option<Duration>,
     /// How long at most everything is still served for the sake of the requests that ran; `None`: `"auto"`.
     pub settle: Option<Duration>,
+}
+
+/// `[reload]`.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// How long the old process may take for the requests that run, and the connections that don't move.
+    pub linger: Duration,
+    /// How long the new one may take until it is ready.
+    pub ready_timeout: Duration,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { linger: Duration::from_secs(600), ready_timeout: Duration::from_secs(10) }
+    }
 }
 
 /// `[log]`.

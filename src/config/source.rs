@@ -33,6 +33,30 @@ impl fmt::Debug for Source {
     }
 }
 
+/// What the files of a configuration say, word for word, in the order read. None: the embedded default counts.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Texts(Vec<(String, String)>);
+
+impl Texts {
+    /// Files by their names.
+    #[must_use]
+    pub fn new(files: Vec<(String, String)>) -> Self {
+        Self(files)
+    }
+
+    /// Each file's name and text.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+}
+
+/// The texts are left out: they would bury everything else.
+impl fmt::Debug for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Texts").finish_non_exhaustive()
+    }
+}
+
 /// A stretch of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Place {

@@ -8,8 +8,8 @@ use super::fragment::{self, Given};
 use super::merge::Merged;
 use super::quantity::Time;
 use super::section::Findings;
-use super::settings::{Action, Address, Config, Drain, Listen, Log, Route};
-use super::source::{Located, Place};
+use super::settings::{Action, Address, Config, Drain, Listen, Log, Reload, Route};
+use super::source::{Located, Place, Texts};
 use crate::server::limits::Limits;
 
 /// Makes settings of what has been merged. They may only be used if no error was found.
@@ -30,11 +30,14 @@ pub(super) fn validate(merged: Merged, sources: Vec<PathBuf>, findings: &mut Fin
     let listeners = merged.listeners.into_iter();
     Config {
         sources,
+        texts: Texts::default(),
+        strict: or_default(merged.strict),
         workers: or_default(merged.workers),
         max_connections: or_default(merged.max_connections),
         listeners: listeners.map(|(name, bind)| (name, Listen { bind: bind.map(|bind| bind.value) })).collect(),
         limits,
         drain: Drain { window: or_default(merged.drain.window), settle: or_default(merged.drain.settle) },
+        reload: reload(merged.reload),
         log,
         routes: merged.routes.into_iter().map(|route| route.value).collect(),
         warnings: Vec::new(),
@@ -45,10 +48,16 @@ fn or_default<T: Default>(given: Given<T>) -> T {
     given.map(|given| given.value).unwrap_or_default()
 }
 
+fn or<T>(given: Given<T>, default: T) -> T {
+    given.map_or(default, |given| given.value)
+}
+
+fn reload(given: fragment::Reload) -> Reload {
+    let default = Reload::default();
+    Reload { linger: or(given.linger, default.linger), ready_timeout: or(given.ready_timeout, default.ready_timeout) }
+}
+
 fn limits(given: fragment::Limits) -> Limits {
-    fn or<T>(given: Given<T>, default: T) -> T {
-        given.map_or(default, |given| given.value)
-    }
     let default = Limits::default();
     Limits {
         head_size: or(given.head_size, default.head_size),

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::handover::Carrier;
 use crate::handover::adopt::{self, Report};
 use crate::handover::deposit::{Deposit, DepositError};
+use crate::handover::elders::Arrival;
+use crate::handover::link::Link;
+use crate::handover::passage::Passage;
 use crate::journal::{self, Event};
 use crate::server::drain::Window;
-use crate::server::{Adopted, Server};
+use crate::server::{Adopted, Adopter, Server};
+use crate::status::{Facts, Handover};
 use crate::systemd::activation::Stored;
 use crate::systemd::notify::Notifier;
 use crate::systemd::unit;
@@ -19,15 +24,27 @@ use crate::systemd::unit;
 /// How long systemd may take to keep the vault before connections are closed instead: longer than it reloads its units.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Connections that are taken in at a time.
+const BATCH: usize = 256;
+
+/// How long the last connections may take to cross to a successor.
+const CROSSING: Duration = Duration::from_secs(15);
+
 /// How long systemd may take to say whether the service is to start again, before that is assumed.
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// Takes in the connections that the process before has left with systemd.
-pub(super) async fn take_in(server: &Server, stored: Vec<Stored>, most: usize, notifier: &Notifier) {
+pub(super) async fn take_in(
+    server: &Server,
+    stored: Vec<Stored>,
+    most: usize,
+    notifier: &Notifier,
+    process_began: Instant,
+) -> Option<Handover> {
     let began = Instant::now();
     let mut found = adopt::read(stored, most);
     if found.is_empty() {
-        return;
+        return None;
     }
     let adopted = server.adopt(std::mem::take(&mut found.connections)).await;
     found.forget(notifier);
@@ -42,6 +59,55 @@ pub(super) async fn take_in(server: &Server, stored: Vec<Stored>, most: usize, n
         complete,
         took: began.elapsed(),
     });
+    let (whole, rejected) = (adopted.whole, expected.saturating_sub(adopted.whole));
+    Some(Handover {
+        adopted: whole as u64,
+        rejected: rejected as u64,
+        ..Handover::now("restart", generation.unwrap_or(0), process_began.elapsed())
+    })
+}
+
+/// Takes in what older processes hand over, for as long as there are any.
+pub(super) fn receive(adopter: Adopter, facts: &Arc<Facts>) -> mpsc::UnboundedSender<Arrival> {
+    let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
+    let facts = Arc::clone(facts);
+    spawn_local(async move {
+        let mut batch = Vec::new();
+        while arrivals.recv_many(&mut batch, BATCH).await > 0 {
+            let expected = batch.len();
+            let adopted = adopter.adopt(batch.drain(..).filter_map(Result::ok).collect()).await;
+            facts.adopted(adopted.whole, expected - adopted.whole);
+        }
+    });
+    sender
+}
+
+/// The crossing of connections to the successor.
+pub(super) struct Crossing(Option<(Arc<Passage>, oneshot::Receiver<()>)>);
+
+impl Crossing {
+    /// Waits until all have crossed.
+    pub(super) async fn end(self) {
+        if let Some((passage, all_crossed)) = self.0 {
+            passage.close();
+            let _ = tokio::time::timeout(CROSSING, all_crossed).await;
+        }
+    }
+}
+
+/// Opens the way to the successor. Without one, connections end here.
+pub(super) fn to_successor(link: &Link) -> (Option<oneshot::Receiver<Arc<dyn Carrier>>>, Crossing) {
+    match link.socket().and_then(Passage::open) {
+        Ok((passage, all_crossed)) => {
+            let (found, carrier) = oneshot::channel::<Arc<dyn Carrier>>();
+            let _ = found.send(Arc::<Passage>::clone(&passage));
+            (Some(carrier), Crossing(Some((passage, all_crossed))))
+        }
+        Err(error) => {
+            journal::log(Event::HandoverImpossible { reason: error.to_string() });
+            (None, Crossing(None))
+        }
+    }
 }
 
 fn reasons(adopted: &Adopted, unreadable: usize, lost: usize) -> String {

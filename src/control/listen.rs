@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::config::settings::{Address, Config};
 use crate::server::listener::Listener;
-use crate::systemd::activation::Passed;
+use crate::systemd::activation::{Passed, Socket};
 
 /// There is no listener, or one can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +52,18 @@ impl ListenError {
 ///
 /// A passed socket stands for a configured one by its name, or else by its address: whoever passes a socket without a
 /// `FileDescriptorName=` doesn't want its address to be bound once more, which would fail.
-pub(super) fn listen(config: &Config, passed: Vec<Passed>) -> Result<Vec<Listener>, ListenError> {
+///
+/// `inherited` are the names of those among them that the process before has bound itself: they are kept only where the
+/// configuration still wants them.
+pub(super) fn listen(config: &Config, passed: Vec<Passed>, inherited: &[String]) -> Result<Listeners, ListenError> {
     let mut listeners = Vec::new();
-    for passed in passed {
+    let mut bound = Vec::new();
+    for mut passed in passed {
+        if inherited.contains(&passed.name) {
+            let Some(name) = still_wanted(config, &passed) else { continue };
+            passed.name.clone_from(&name);
+            bound.push(name);
+        }
         let name = passed.name.clone();
         listeners.push(Listener::passed(passed).map_err(|error| ListenError::Passed { name, error })?);
     }
@@ -64,16 +73,45 @@ pub(super) fn listen(config: &Config, passed: Vec<Passed>) -> Result<Vec<Listene
         if listeners.iter().any(|one| *one.name == **name || one.address == text) {
             continue;
         }
-        let bound = match address {
+        let opened = match address {
             Address::Tcp(address) => Listener::tcp(name, *address),
             Address::Unix(path) => Listener::unix(name, path),
         };
-        listeners.push(bound.and_then(Listener::with_full_backlog).map_err(|error| {
+        bound.push(name.clone());
+        listeners.push(opened.and_then(Listener::with_full_backlog).map_err(|error| {
             let cure = cure(name, address, &error, &listeners);
             ListenError::Bind { name: name.clone(), address: address.clone(), error, cure }
         })?);
     }
-    if listeners.is_empty() { Err(ListenError::Nothing) } else { Ok(listeners) }
+    if listeners.is_empty() { Err(ListenError::Nothing) } else { Ok(Listeners { all: listeners, bound }) }
+}
+
+/// What a listener that the process before has bound is called now; `None` if it isn't wanted any more.
+fn still_wanted(config: &Config, passed: &Passed) -> Option<String> {
+    let wants = |address: &Address| match (address, &passed.socket) {
+        (Address::Tcp(wanted), Socket::Tcp(socket)) => socket.local_addr().is_ok_and(|open| {
+            // Port 0: the kernel chose one for the process before, and that is as good as another.
+            wanted.ip() == open.ip() && (wanted.port() == open.port() || wanted.port() == 0)
+        }),
+        (Address::Unix(wanted), Socket::Unix(socket)) => {
+            socket.local_addr().is_ok_and(|open| open.as_pathname() == Some(wanted))
+        }
+        _ => false,
+    };
+    let under = |name: &str| config.listeners.get(name)?.bind.as_ref().filter(|address| wants(address));
+    if under(&passed.name).is_some() {
+        return Some(passed.name.clone());
+    }
+    // The section may have another name now; the address can't be bound a second time.
+    let port_zero = |name: &str| matches!(under(name), Some(Address::Tcp(address)) if address.port() == 0);
+    config.listeners.keys().find(|name| under(name).is_some() && !port_zero(name)).cloned()
+}
+
+/// All listeners.
+pub(super) struct Listeners {
+    pub(super) all: Vec<Listener>,
+    /// The names of those that are bound because systemd has passed none.
+    pub(super) bound: Vec<String>,
 }
 
 fn cure(name: &str, address: &Address, error: &Error, open: &[Listener]) -> String {

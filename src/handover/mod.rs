@@ -7,12 +7,21 @@
 //! On a restart the way leads through systemd's descriptor store: [`deposit`] puts descriptors into a vault (`vault`) and
 //! records into the ledger beside it (`ledger`), and [`adopt`] reads both back.
 //!
+//! On a reload the [`successor`] is started by way of [`launch`], and as soon as it is ready connections go straight to it,
+//! over the [`link`] to its [`predecessor`] ([`passage`]). Older processes still finish their requests then ([`elders`]).
+//!
 //! Nothing here knows HTTP.
 
 pub mod adopt;
 pub mod deposit;
+pub mod elders;
+pub mod launch;
 mod ledger;
+pub mod link;
+pub mod passage;
+pub mod predecessor;
 pub mod record;
+pub mod successor;
 mod vault;
 
 use std::net::SocketAddr;

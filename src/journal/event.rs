@@ -34,8 +34,18 @@ pub mod message_id {
     pub const WORKER_LOST: &str = "c7a9cc63358544d0beaa08b120b2b48a";
     /// The counters, asked for by SIGUSR1.
     pub const SNAPSHOT: &str = "331a55a84f89458aa9790f2edc2d4d42";
-    /// A reload was asked for, which this version can't do.
-    pub const RELOAD_UNSUPPORTED: &str = "f2d9ddfddeca4a968052a24637cb9d80";
+    /// A reload has begun: a successor is being started.
+    pub const RELOAD_BEGAN: &str = "1a034a3dfad94a4d93977e856eebcfce";
+    /// A reload has succeeded: another process is the service.
+    pub const RELOAD_DONE: &str = "89c1829a41604802b646d51b0c645a2a";
+    /// A reload has failed, or was refused; nothing has changed.
+    pub const RELOAD_FAILED: &str = "aeb7ed2805f3458cacac86192208cf23";
+    /// A process that was succeeded has finished its last requests and ends.
+    pub const OLD_ENDED: &str = "2e38067a4b40460c9dcfc28457e5bd0c";
+    /// The configuration is broken, and the last good one is served instead.
+    pub const LAST_GOOD_SERVED: &str = "d9e6ff999c10418c8352acaec6f96bc5";
+    /// Something that only makes the service less comfortable doesn't work.
+    pub const INCONVENIENCE: &str = "5e6f88b235cb428ebde961ee17415539";
     /// Connections were taken over from the process before.
     pub const HANDOVER_ADOPTED: &str = "cc412d1046c644b88f1075428ac13668";
     /// Connections could not be handed over, and end with this process.
@@ -152,8 +162,48 @@ pub enum Event {
         /// Since the process began.
         uptime: Duration,
     },
-    /// A reload was asked for, which this version can't do.
-    ReloadUnsupported,
+    /// A reload has begun.
+    ReloadBegan {
+        /// What asked for it: `SIGHUP`, `outlive reload`.
+        cause: &'static str,
+        /// The program that is started.
+        program: String,
+    },
+    /// A reload has succeeded.
+    ReloadDone {
+        /// The process that is the service now.
+        pid: u32,
+        /// Its number since the service was first started.
+        generation: u64,
+        /// From the wish to the change.
+        took: Duration,
+    },
+    /// A reload has failed, or was refused.
+    ReloadFailed {
+        /// What asked for it.
+        cause: &'static str,
+        /// Why, in the successor's own words where it had any.
+        reason: String,
+    },
+    /// A process that was succeeded ends.
+    OldEnded {
+        /// Its number since the service was first started.
+        generation: u64,
+        /// Since it was succeeded.
+        after: Duration,
+    },
+    /// The last good configuration is served.
+    LastGoodServed {
+        /// What is wrong with the one on disk.
+        problem: String,
+        /// When the last good one was first served.
+        since: String,
+    },
+    /// Something that only makes the service less comfortable doesn't work.
+    Inconvenience {
+        /// What, and what to do.
+        text: String,
+    },
     /// Connections were taken over from the process before.
     HandoverAdopted {
         /// Which process that was, if it has said so.
@@ -301,6 +351,9 @@ impl Event {
             Self::DrainBegan { .. } | Self::DrainEnded(_) | Self::Hammer { .. } | Self::WindowUnknown { .. } => {
                 self.emit_drain();
             }
+            Self::ReloadBegan { .. } | Self::ReloadDone { .. } | Self::ReloadFailed { .. } | Self::OldEnded { .. } => {
+                self.emit_reload();
+            }
             Self::HandoverAdopted { .. }
             | Self::HandedOver { .. }
             | Self::HandoverImpossible { .. }
@@ -344,10 +397,11 @@ impl Event {
                 count(usize::try_from(accepted).unwrap_or(usize::MAX), "connection"),
                 count(usize::try_from(answered).unwrap_or(usize::MAX), "request"),
             ),
-            Self::ReloadUnsupported => warn!(
-                MESSAGE_ID = message_id::RELOAD_UNSUPPORTED,
-                "SIGHUP: this version cannot reload; nothing has changed. Use systemctl restart"
+            Self::LastGoodServed { problem, since } => error!(
+                MESSAGE_ID = message_id::LAST_GOOD_SERVED,
+                "The configuration is broken, so the last good one is served (of {since}): {problem}"
             ),
+            Self::Inconvenience { text } => warn!(MESSAGE_ID = message_id::INCONVENIENCE, "{text}"),
             Self::RequestRejected { peer, listener, status, reason } => info!(
                 MESSAGE_ID = message_id::REQUEST_REJECTED,
                 STATUS = status,
@@ -358,6 +412,38 @@ impl Event {
             Self::ConfigurationWarning { text } => {
                 warn!(MESSAGE_ID = message_id::CONFIGURATION_WARNING, "{text}");
             }
+            other => debug!("{other:?}"),
+        }
+    }
+
+    fn emit_reload(self) {
+        match self {
+            Self::ReloadBegan { cause, program } => info!(
+                MESSAGE_ID = message_id::RELOAD_BEGAN,
+                CAUSE = cause,
+                PROGRAM = program,
+                "{cause}: reloading, {program} is being started"
+            ),
+            Self::ReloadDone { pid, generation, took } => info!(
+                MESSAGE_ID = message_id::RELOAD_DONE,
+                SUCCESSOR_PID = pid,
+                GENERATION = generation,
+                DURATION_USEC = usec(took),
+                "Reloaded within {}: process {pid} (generation {generation}) has taken over",
+                human(took),
+            ),
+            Self::ReloadFailed { cause, reason } => error!(
+                MESSAGE_ID = message_id::RELOAD_FAILED,
+                CAUSE = cause,
+                "{cause}: the reload has failed, and nothing has changed: {reason}"
+            ),
+            Self::OldEnded { generation, after } => info!(
+                MESSAGE_ID = message_id::OLD_ENDED,
+                GENERATION = generation,
+                DURATION_USEC = usec(after),
+                "The process of generation {generation} ends, {} after it was succeeded",
+                human(after),
+            ),
             other => debug!("{other:?}"),
         }
     }

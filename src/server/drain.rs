@@ -62,6 +62,12 @@ pub struct Plan {
     pub settle: Option<Duration>,
     /// Whatever is received here, its cause, ends the drain at once.
     pub hammer: mpsc::UnboundedReceiver<&'static str>,
+    /// Whether the service goes on in a process that serves already: then nobody should think it unhealthy.
+    pub succeeded: bool,
+    /// Told when nothing is accepted any more; listeners aren't held open longer than that then.
+    pub closed: Option<oneshot::Sender<()>>,
+    /// How many older processes have yet to end; a drain waits for them, since they are killed when it is over.
+    pub elders: watch::Receiver<usize>,
     /// A way for connections to the next process, once it is known whether there is one (until then the drain does not
     /// close); `None`: there is none.
     pub carrier: Option<oneshot::Receiver<Arc<dyn Carrier>>>,
@@ -90,7 +96,9 @@ enum Waited {
 pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
     let began = Instant::now();
     let gauges = Arc::clone(server.gauges());
-    gauges.set_draining();
+    if !plan.succeeded {
+        gauges.set_draining();
+    }
     let (answered, accepted, connections) = (gauges.answered(), gauges.accepted(), gauges.connections());
     let window = *plan.window.borrow_and_update();
     // First of all: a thread that gets stuck from here on doesn't hold up the end.
@@ -179,11 +187,19 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
     loop {
         let workers = server.gauges.workers();
         let all_in = workers.iter().all(|worker| worker.phase.load(Ordering::Acquire) >= entered);
+        if all_in
+            && phase == Phase::Closing
+            && let Some(closed) = plan.closed.take()
+        {
+            server.close_listeners();
+            let _ = closed.send(()); // whoever asked may have gone
+        }
+        let alone = *plan.elders.borrow_and_update() == 0;
         let reached = match phase {
             Phase::Settling => workers.iter().all(|worker| worker.running_since_before.load(Ordering::Acquire) == 0),
             _ => server.gauges.connections() == 0,
         };
-        if all_in && reached {
+        if all_in && reached && alone {
             return Waited::Reached;
         }
         if phase == Phase::Closing && all_in && !told {
@@ -207,6 +223,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
                 return Waited::Hammered;
             }
             Ok(()) = plan.window.changed() => {}
+            Ok(()) = plan.elders.changed() => {}
         }
     }
 }

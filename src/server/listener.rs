@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -138,6 +139,11 @@ impl Listener {
     pub(crate) fn with_full_backlog(self) -> io::Result<Self> {
         rustix::net::listen(&self.socket, BACKLOG)?;
         Ok(self)
+    }
+
+    /// One more descriptor of the socket, for another process.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
     }
 
     /// Registers the listener with this thread's runtime: each worker accepts by itself.

@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod body;
+pub mod census;
 mod connection;
 mod departure;
 pub mod drain;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use app::{App, Observer};
+use census::CensusTaker;
 use departure::Arrival;
 use gauges::Gauges;
 use limits::Limits;
@@ -167,6 +169,85 @@ impl Server {
 
     /// Takes in connections from another process, and spreads them over the workers. Each goes on where it stood.
     pub async fn adopt(&self, connections: Vec<Carried>) -> Adopted {
+        self.adopter().adopt(connections).await
+    }
+
+    /// What takes in connections from another process, whatever this server does meanwhile.
+    #[must_use]
+    pub fn adopter(&self) -> Adopter {
+        Adopter {
+            gauges: Arc::clone(&self.gauges),
+            workers: self.workers.clone(),
+            permits: Arc::clone(&self.permits),
+            listeners: self.listeners.clone(),
+        }
+    }
+
+    /// Lets every connection leave with `carrier` as soon as it is free, from the moment that the server closes.
+    pub fn carry_with(&self, carrier: &Arc<dyn Carrier>) {
+        self.tell(|| Command::Carry(Arc::clone(carrier)));
+    }
+
+    /// What tells whether the workers are alive.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        Pulse { gauges: Arc::clone(&self.gauges), workers: self.workers.clone() }
+    }
+
+    /// What counts the connections by what they are doing.
+    #[must_use]
+    pub fn census(&self) -> CensusTaker {
+        CensusTaker { workers: self.workers.clone() }
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            let _ = worker.send(command()); // a worker that is gone is reported by `lost`
+        }
+    }
+
+    fn close_listeners(&self) {
+        self.tell(|| Command::CloseListeners);
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.tell(|| Command::Phase(phase));
+    }
+
+    /// The routes of the requests that would be lost if the process ended now; a worker that doesn't answer in time is left out.
+    async fn at_stake(&self, patience: Duration) -> Vec<Route> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let mut all = Vec::new();
+        let answers: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| {
+                let (answer, asked) = oneshot::channel();
+                let _ = worker.send(Command::AtStake(answer));
+                asked
+            })
+            .collect();
+        for answer in answers {
+            if let Ok(Ok(mut routes)) = tokio::time::timeout_at(deadline, answer).await {
+                all.append(&mut routes);
+            }
+        }
+        all
+    }
+}
+
+/// Takes in connections from another process.
+#[derive(Clone)]
+pub struct Adopter {
+    gauges: Arc<Gauges>,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    permits: Arc<Semaphore>,
+    listeners: Vec<Arc<str>>,
+}
+
+impl Adopter {
+    /// Takes in connections from another process, and spreads them over the workers. Each goes on where it stood.
+    pub async fn adopt(&self, connections: Vec<Carried>) -> Adopted {
         let mut adopted = Adopted::default();
         let mut shares: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
         for (index, connection) in connections.into_iter().enumerate() {
@@ -195,48 +276,6 @@ impl Server {
         adopted.unusable += lost;
         adopted.whole = adopted.whole.saturating_sub(lost);
         adopted
-    }
-
-    /// Lets every connection leave with `carrier` as soon as it is free, from the moment that the server closes.
-    pub fn carry_with(&self, carrier: &Arc<dyn Carrier>) {
-        self.tell(|| Command::Carry(Arc::clone(carrier)));
-    }
-
-    /// What tells whether the workers are alive.
-    #[must_use]
-    pub fn pulse(&self) -> Pulse {
-        Pulse { gauges: Arc::clone(&self.gauges), workers: self.workers.clone() }
-    }
-
-    fn tell(&self, command: impl Fn() -> Command) {
-        for worker in &self.workers {
-            let _ = worker.send(command()); // a worker that is gone is reported by `lost`
-        }
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.tell(|| Command::Phase(phase));
-    }
-
-    /// The routes of the requests that would be lost if the process ended now; a worker that doesn't answer in time is left out.
-    async fn at_stake(&self, patience: Duration) -> Vec<Route> {
-        let deadline = tokio::time::Instant::now() + patience;
-        let mut all = Vec::new();
-        let answers: Vec<_> = self
-            .workers
-            .iter()
-            .map(|worker| {
-                let (answer, asked) = oneshot::channel();
-                let _ = worker.send(Command::AtStake(answer));
-                asked
-            })
-            .collect();
-        for answer in answers {
-            if let Ok(Ok(mut routes)) = tokio::time::timeout_at(deadline, answer).await {
-                all.append(&mut routes);
-            }
-        }
-        all
     }
 }
 

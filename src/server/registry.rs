@@ -15,6 +15,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::app::Observer;
+use super::census::Census;
 use super::departure::Departures;
 use super::exchange::{ConnectionInfo, Exchange, Outcome};
 use super::gauges::{Gauges, WorkerGauges};
@@ -256,6 +257,19 @@ impl Local {
                 entry.wake();
             }
         }
+    }
+
+    /// Counts the connections by what they are doing.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for (_, entry) in self.entries.borrow().iter() {
+            *(match (entry.busy(), entry.requests.get()) {
+                (true, _) => &mut census.busy,
+                (false, 0) => &mut census.fresh,
+                (false, _) => &mut census.idle,
+            }) += 1;
+        }
+        census
     }
 
     /// The routes of the requests that would be lost if the process ended now.

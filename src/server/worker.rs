@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::app::App;
+use super::census::Census;
 use super::departure::Arrival;
 use super::exchange::{ConnectionInfo, Peer};
 use super::http2::LocalExecutor;
@@ -53,6 +54,10 @@ pub(crate) enum Command {
     Beat(u64),
     /// Name the routes of the requests that would be lost if the process ended now.
     AtStake(oneshot::Sender<Vec<Route>>),
+    /// Hold the listeners open no longer: they are another process's, if anyone's.
+    CloseListeners,
+    /// Count the connections.
+    Census(oneshot::Sender<Census>),
 }
 
 /// What one worker needs to know of all.
@@ -103,7 +108,7 @@ pub(crate) fn start<A: App + Send>(
 fn run<A: App>(
     app: A,
     local: Local,
-    crew: Crew,
+    mut crew: Crew,
     mut commands: mpsc::UnboundedReceiver<Command>,
     ready: &mpsc::UnboundedSender<Result<usize, Lost>>,
 ) -> std::io::Result<()> {
@@ -114,9 +119,10 @@ fn run<A: App>(
     runtime.block_on(async move {
         let (http1, http2) = (h1::builder(&local.limits), h2::builder(&local.limits));
         let worker = Rc::new(Worker { app, local: Rc::new(local), http1, http2 });
+        let mut listeners = std::mem::take(&mut crew.listeners);
         let crew = Rc::new(crew);
         let mut accepting = Vec::new();
-        for listener in &crew.listeners {
+        for listener in &listeners {
             accepting.push(spawn_local(accept_all(listener.register()?, Rc::clone(&worker), Rc::clone(&crew))));
         }
         let local = Rc::clone(&worker.local);
@@ -155,6 +161,8 @@ fn run<A: App>(
                     sweep = sweeping(if phase == Phase::Closing { SWEEP_CLOSING } else { SWEEP });
                 }
                 Some(Command::Beat(number)) => worker.local.gauges().heartbeat.store(number, Ordering::Release),
+                Some(Command::CloseListeners) => listeners.clear(),
+                Some(Command::Census(answer)) => drop(answer.send(worker.local.census())),
                 Some(Command::AtStake(answer)) => drop(answer.send(worker.local.at_stake())),
                 None => return Ok(()),
             }

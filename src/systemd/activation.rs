@@ -13,7 +13,10 @@ use std::os::unix::net::UnixListener;
 use listenfd::ListenFd;
 
 /// The number of the first descriptor passed: SD_LISTEN_FDS_START of sd_listen_fds(3).
-const FIRST: RawFd = 3;
+pub const FIRST: RawFd = 3;
+
+/// The name of the descriptor that links a successor to the process that has started it.
+pub const LINK: &str = "outlive-predecessor";
 
 /// The name of a descriptor passed without names: sd_listen_fds_with_names(3).
 const UNNAMED: &str = "unknown";
@@ -62,10 +65,12 @@ pub struct Stored {
 /// All that systemd has passed.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// Listening sockets.
+    /// Listening sockets, from systemd or from the process that this one follows.
     pub listeners: Vec<Passed>,
     /// Descriptors from the store.
     pub stored: Vec<Stored>,
+    /// The link to the process that this one follows, if it was started by a reload.
+    pub link: Option<OwnedFd>,
 }
 
 /// What systemd has passed cannot be served on.
@@ -108,7 +113,7 @@ pub enum ActivationError {
 /// `is_stored` are from the store, whatever they are; all others must be listening sockets.
 ///
 /// To be called once, first thing, before any thread is started. A process to which nothing was passed gets an empty
-/// list, and so does one that merely inherited somebody else's variables (`LISTEN_PID` is another process).
+/// list of listeners, and so does one that merely inherited somebody else's variables (`LISTEN_PID` is another process).
 ///
 /// # Errors
 ///
@@ -138,7 +143,9 @@ pub fn take(is_stored: fn(&str) -> bool) -> Result<Inherited, ActivationError> {
     };
     let mut inherited = Inherited::default();
     for (index, name) in names.into_iter().enumerate() {
-        if !is_stored(&name) {
+        if name == LINK {
+            inherited.link = take_stored(&mut passed, index);
+        } else if !is_stored(&name) {
             inherited.listeners.push(take_one(&mut passed, index, name)?);
         } else if let Some(descriptor) = take_stored(&mut passed, index) {
             inherited.stored.push(Stored { name, descriptor });

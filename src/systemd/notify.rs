@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +33,15 @@ pub enum Notification {
     Watchdog,
     /// `STOPPING=1` with a status: the end has begun.
     Stopping(String),
+    /// `RELOADING=1`: a successor is being started.
+    Reloading,
+    /// `MAINPID=` and `READY=1` with a status: another process is the service from now on.
+    MainPid {
+        /// Which.
+        pid: u32,
+        /// One line for people.
+        status: String,
+    },
     /// `STATUS=` and `ERRNO=`: why the start failed.
     Failed {
         /// One line for people.
@@ -84,6 +94,7 @@ pub struct Notifier {
 struct Outbox {
     waiting: Mutex<Waiting>,
     changed: Condvar,
+    silent: AtomicBool,
 }
 
 /// What systemd has yet to take. However long it doesn't read, this doesn't grow, and it gets no old news then: a
@@ -176,9 +187,27 @@ impl Notifier {
 
     /// Queues a notification.
     pub fn send(&self, notification: Notification) {
-        if let Some(outbox) = &self.outbox {
+        if let Some(outbox) = &self.outbox
+            && !outbox.silent.load(Ordering::Acquire)
+        {
             outbox.lock().add(notification);
             outbox.changed.notify_all();
+        }
+    }
+
+    /// Says nothing more until [`Self::speak`]: systemd listens to the main process only, and complains of others.
+    pub fn silence(&self) {
+        self.set_silent(true);
+    }
+
+    /// Speaks again.
+    pub fn speak(&self) {
+        self.set_silent(false);
+    }
+
+    fn set_silent(&self, silent: bool) {
+        if let Some(outbox) = &self.outbox {
+            outbox.silent.store(silent, Ordering::Release);
         }
     }
 
@@ -244,6 +273,15 @@ fn send(socket: &OsStr, notification: &Notification) -> io::Result<()> {
         Notification::Watchdog => send_states(socket, &[NotifyState::Watchdog]),
         Notification::Stopping(text) => {
             send_states(socket, &[NotifyState::Stopping, NotifyState::Status(&status(text))])
+        }
+        Notification::Reloading => {
+            // The moment of sending, not that of queueing, which may lie before what systemd has seen already.
+            let now = NotifyState::monotonic_usec_now()?;
+            send_states(socket, &[NotifyState::Reloading, now])
+        }
+        Notification::MainPid { pid, status: text } => {
+            // In one message: READY=1 would not count from this process any more.
+            send_states(socket, &[NotifyState::MainPid(*pid), NotifyState::Ready, NotifyState::Status(&status(text))])
         }
         Notification::Failed { status: text, errno } => {
             send_states(socket, &[NotifyState::Status(&status(text)), NotifyState::Errno(*errno)])

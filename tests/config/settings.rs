@@ -22,6 +22,11 @@ fn warnings(text: &str) -> Vec<String> {
 fn nothing_said_means_the_defaults() {
     let config = accepted("");
     assert_eq!((config.workers, config.max_connections), (None, None));
+    assert!(!config.strict);
+    assert_eq!(
+        (config.reload.linger, config.reload.ready_timeout),
+        (Duration::from_secs(600), Duration::from_secs(10))
+    );
     assert_eq!(config.limits, Limits::default());
     assert_eq!((config.drain.window, config.drain.settle), (None, None));
     assert_eq!((config.log.access, config.log.slow, config.log.query), (Access::Errors, None, false));
@@ -32,6 +37,7 @@ fn nothing_said_means_the_defaults() {
 fn every_setting_is_read() {
     let config = accepted(
         r#"
+        strict = true
         workers = 4
         max_connections = 1_000
         [listen.http]
@@ -46,6 +52,9 @@ fn every_setting_is_read() {
         [drain]
         window = "20s"
         settle = "0s"
+        [reload]
+        linger = "1min"
+        ready_timeout = "2s"
         [log]
         access = "off"
         slow = "500ms"
@@ -62,6 +71,8 @@ fn every_setting_is_read() {
     assert_eq!(times.map(|time| time.as_secs()), [1, 2, 3, 4]);
     assert_eq!(config.drain.window, Some(Duration::from_secs(20)));
     assert_eq!(config.drain.settle, Some(Duration::ZERO));
+    assert_eq!((config.reload.linger, config.reload.ready_timeout), (Duration::from_secs(60), Duration::from_secs(2)));
+    assert!(config.strict);
     assert_eq!(config.log.access, Access::Off);
     assert_eq!(config.log.slow, Some(Duration::from_millis(500)));
     assert!(config.log.query);
@@ -106,6 +117,25 @@ fn a_route_is_read_whole() {
     let Action::Respond { headers, status, .. } = &config.routes[2].action else { panic!("no answer") };
     assert!(headers.is_empty() && *status == StatusCode::OK);
     assert!(matches!(&config.routes[3].action, Action::Files { root } if root.as_os_str() == "/"));
+}
+
+/// It decides what becomes of a start with a broken configuration.
+#[test]
+fn what_a_broken_file_says_of_strict_counts() {
+    let strict = |text: &str| from_str(text, "x.toml").expect_err("it must be refused").strict();
+    assert_eq!(strict("strict = true\nwrokers = 1"), Some(true));
+    assert_eq!(strict("strict = false\nwrokers = 1"), Some(false));
+    assert_eq!(strict("strict = true\n[drain\nwindow = '1s"), Some(true), "syntax that can't be read");
+    assert_eq!(strict("strict = 1\n"), None);
+    assert_eq!(strict("wrokers = 1"), None);
+}
+
+#[test]
+fn what_was_kept_is_the_same_configuration() {
+    let kept = accepted("workers = 3\n[[route]]\npath = '/x'\nrespond = {}").texts;
+    let again = outlive::config::from_texts(&kept).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((again.workers.map(usize::from), again.routes.len(), &again.texts), (Some(3), 1, &kept));
+    assert_eq!(again.sources, [std::path::Path::new("x.toml")]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::CONFIG;
-use crate::support::client::{self, Connection};
+use crate::support::client::Connection;
 use crate::support::fake_systemd::FakeSystemd;
 use crate::support::hostile::Hostiles;
 
@@ -27,17 +27,4 @@ async fn usr1_writes_the_counters_to_the_journal() {
     let line = service.wait_for_line(" INFO Draining: ");
     assert!(line.contains(" 0 s of 1 s. Since the start "), "{line}");
     assert_eq!(service.wait_for_exit().code(), Some(1));
-}
-
-#[tokio::test]
-async fn hup_is_refused_with_a_word_and_it_goes_on() {
-    let systemd = FakeSystemd::with_http();
-    let mut service = systemd.start(CONFIG);
-    service.signal(Signal::HUP);
-    let line = service.wait_for_line(" SIGHUP: ");
-    let words = " WARN SIGHUP: this version cannot reload; nothing has changed. Use systemctl restart";
-    assert!(line.ends_with(words), "{line}");
-    assert_eq!(client::get(systemd.http(), "/hello").await.unwrap().text(), "hello\n");
-    service.signal(Signal::TERM);
-    assert_eq!(service.wait_for_exit().code(), Some(0));
 }

@@ -115,6 +115,23 @@ impl FakeSystemd {
         self.folder.path().join(name)
     }
 
+    /// Puts a program in the place of the one that is on disk, as an upgrade does.
+    #[track_caller]
+    pub fn install(&self, program: &std::path::Path) {
+        let new = self.path("outlive.new");
+        std::os::unix::fs::symlink(program, &new).unwrap();
+        fs::rename(new, self.path("outlive")).unwrap();
+    }
+
+    /// Puts a shell script there.
+    #[track_caller]
+    pub fn install_script(&self, commands: &str) {
+        let script = self.path("script");
+        fs::write(&script, format!("#!/bin/sh\n{commands}\n")).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        self.install(&script);
+    }
+
     /// A service with a configuration, not yet started.
     #[track_caller]
     pub fn service(&self, config: &str) -> Launch<'_> {
@@ -245,6 +262,14 @@ impl<'systemd> Launch<'systemd> {
         fs::create_dir_all(self.systemd.path("bin")).unwrap();
         fs::write(&path, format!("#!/bin/sh\n{commands}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    /// Runs the program under another path, which can be given another program later: see [`FakeSystemd::install`].
+    #[track_caller]
+    pub fn installed(mut self) -> Self {
+        self.systemd.install(OUTLIVE.as_ref());
+        self.program[0] = self.systemd.path("outlive").into();
         self
     }
 

@@ -73,6 +73,32 @@ impl Service {
         rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
+    /// The process that is the service now: the last that a `MAINPID=` has named.
+    pub fn main_pid(&self) -> Pid {
+        self.main_pids().pop().unwrap_or_else(|| self.pid())
+    }
+
+    /// How often `MAINPID=` has named another process.
+    pub fn successions(&self) -> usize {
+        self.main_pids().len()
+    }
+
+    /// The processes that `MAINPID=` has named, in order.
+    fn main_pids(&self) -> Vec<Pid> {
+        let pid = |sent: &Notification| Pid::from_raw(sent.get("MAINPID")?.parse().ok()?);
+        self.inbox.read(|sent| sent.iter().filter_map(pid).collect())
+    }
+
+    /// Waits until a process has been succeeded by so many, and returns the last.
+    #[track_caller]
+    pub fn wait_for_successor(&self, number: usize) -> Pid {
+        let named = |sent: &[Notification]| {
+            let mut named = sent.iter().filter_map(|sent| sent.get("MAINPID")).collect::<Vec<_>>();
+            (named.len() >= number).then(|| named.remove(number - 1).parse().unwrap())
+        };
+        Pid::from_raw(self.wait_until("a successor", named)).unwrap()
+    }
+
     /// Begins to read notifications, if that was put off.
     pub fn read_notifications(&mut self) {
         let (socket, inbox, store) = (Arc::clone(&self.socket), Arc::clone(&self.inbox), Arc::clone(&self.store));
@@ -219,6 +245,9 @@ impl Drop for Service {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for successor in self.main_pids() {
+            let _ = rustix::process::kill_process(successor, Signal::KILL);
+        }
         self.read_to_the_end();
     }
 }

@@ -4,7 +4,7 @@ use crate::support::client::{Connection, get};
 use crate::support::container::{SERVICE, Suite};
 use crate::{host, on_every_systemd, running};
 
-on_every_systemd!(the_status_follows_what_goes_on);
+on_every_systemd!(the_status_follows_what_goes_on, anybody_may_not_ask_and_root_gets_the_whole_picture);
 
 fn the_status_follows_what_goes_on(suite: Suite) {
     let host = host(suite);
@@ -24,4 +24,29 @@ fn the_status_follows_what_goes_on(suite: Suite) {
         assert_eq!(slow.await.unwrap().unwrap().text(), crate::SLOW);
         stop.finished().await;
     });
+}
+
+fn anybody_may_not_ask_and_root_gets_the_whole_picture(suite: Suite) {
+    let host = host(suite);
+    host.in_network(async || {
+        let mut idle = Connection::open(SERVICE).await.unwrap();
+        idle.get("/hello").await.unwrap();
+        let slow = tokio::spawn(get(SERVICE, "/slow"));
+        running(1).await;
+        let now: serde_json::Value = serde_json::from_str(&host.run("outlive status --json")).unwrap();
+        assert_eq!(now["connections"]["busy"], 1, "{now}");
+        assert_eq!(now["requests"]["running"], 1, "{now}");
+        assert_eq!(now["pid"], host.main_pid());
+        assert_eq!(now["configuration"]["files"][0], "/etc/outlive/outlive.toml");
+        let text = host.run("outlive status");
+        println!("{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        slow.await.unwrap().unwrap();
+    });
+    let nobody = host.output("setpriv --reuid=65534 --regid=65534 --clear-groups outlive status");
+    assert!(!nobody.status.success());
+    host.run("systemctl restart outlive.service");
+    let now: serde_json::Value = serde_json::from_str(&host.run("outlive status --json")).unwrap();
+    assert_eq!(now["last_drain"]["cause"], "SIGTERM", "{now}");
+    assert_eq!(now["last_drain"]["cut"], 0, "{now}");
 }

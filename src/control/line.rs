@@ -16,8 +16,17 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 
 /// What the service is doing.
 pub(super) enum Stage {
-    Serving(String),
+    Serving(Serving),
     Draining { began: Instant, window: watch::Receiver<Window> },
+}
+
+/// What is served, and what there is to know beside that.
+#[derive(Clone, Default)]
+pub(super) struct Serving {
+    /// `12 routes`.
+    pub(super) what: String,
+    /// That the last good configuration is in use; that a reload has failed.
+    pub(super) notes: Vec<String>,
 }
 
 impl Stage {
@@ -25,8 +34,10 @@ impl Stage {
     pub(super) fn describe(&self, gauges: &Gauges) -> String {
         let requests = count(gauges.requests(), "request");
         match self {
-            Self::Serving(what) => {
-                format!("Serving {what}: {}, {requests}", count(gauges.connections(), "connection"))
+            Self::Serving(Serving { what, notes }) => {
+                let connections = count(gauges.connections(), "connection");
+                let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
+                format!("Serving {what}: {connections}, {requests}{notes}")
             }
             Self::Draining { began, window } => {
                 let gone = began.elapsed().as_secs();
