@@ -138,7 +138,7 @@ impl Running {
                 window,
                 settle,
                 hammer,
-                carrier: None,
+                way: outlive::server::drain::Way::Closed,
                 succeeded: false,
                 closed: None,
                 elders: watch::channel(0).1,

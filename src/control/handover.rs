@@ -14,7 +14,7 @@ use crate::handover::elders::Arrival;
 use crate::handover::link::Link;
 use crate::handover::passage::Passage;
 use crate::journal::{self, Event};
-use crate::server::drain::Window;
+use crate::server::drain::{Way, Window};
 use crate::server::{Adopted, Adopter, Server};
 use crate::status::{Facts, Handover};
 use crate::systemd::activation::Stored;
@@ -48,14 +48,14 @@ pub(super) async fn take_in(
     }
     let adopted = server.adopt(std::mem::take(&mut found.connections)).await;
     found.forget(notifier);
-    let Report { generation, expected, unreadable, complete } = found.report;
-    let lost = expected.saturating_sub(adopted.total() + unreadable);
+    let Report { generation, expected, busy, unreadable, complete } = found.report;
+    let lost = expected.saturating_sub(adopted.total() + busy + unreadable);
     journal::log(Event::HandoverAdopted {
         former: generation,
         expected,
         adopted: adopted.whole,
         rejected: expected.saturating_sub(adopted.whole),
-        reasons: reasons(&adopted, unreadable, lost),
+        reasons: reasons(&adopted, busy, unreadable, lost),
         complete,
         took: began.elapsed(),
     });
@@ -96,25 +96,26 @@ impl Crossing {
 }
 
 /// Opens the way to the successor. Without one, connections end here.
-pub(super) fn to_successor(link: &Link) -> (Option<oneshot::Receiver<Arc<dyn Carrier>>>, Crossing) {
+pub(super) fn to_successor(link: &Link) -> (Way, Crossing) {
     match link.socket().and_then(Passage::open) {
         Ok((passage, all_crossed)) => {
             let (found, carrier) = oneshot::channel::<Arc<dyn Carrier>>();
             let _ = found.send(Arc::<Passage>::clone(&passage));
-            (Some(carrier), Crossing(Some((passage, all_crossed))))
+            (Way::Awaited(carrier), Crossing(Some((passage, all_crossed))))
         }
         Err(error) => {
             journal::log(Event::HandoverImpossible { reason: error.to_string() });
-            (None, Crossing(None))
+            (Way::Closed, Crossing(None))
         }
     }
 }
 
-fn reasons(adopted: &Adopted, unreadable: usize, lost: usize) -> String {
+fn reasons(adopted: &Adopted, busy: usize, unreadable: usize, lost: usize) -> String {
     let all = [
         (adopted.strangers, "of no listener that there is"),
         (adopted.beyond_limit, "beyond max_connections"),
         (adopted.unusable, "with a socket that can't be used"),
+        (busy, "in the middle of a request"),
         (unreadable, "in a format that this version can't read"),
         (lost, "beyond LimitNOFILE="),
     ];
@@ -130,11 +131,7 @@ pub(super) struct WayOut {
 impl WayOut {
     /// Begins to open it, off the path of everything else: systemd may be slow to answer. It is looked for no longer
     /// than a quarter of the drain's window.
-    pub(super) fn open(
-        notifier: &Notifier,
-        generation: u64,
-        window: Window,
-    ) -> (oneshot::Receiver<Arc<dyn Carrier>>, Self) {
+    pub(super) fn open(notifier: &Notifier, generation: u64, window: Window) -> (Way, Self) {
         let limit = window.map_or(PATIENCE, |window| PATIENCE.min(window / 4));
         let (found, carrier) = oneshot::channel::<Arc<dyn Carrier>>();
         let (mine, deposit) = oneshot::channel();
@@ -157,7 +154,7 @@ impl WayOut {
                 Ok(Err(error)) => journal::log(Event::HandoverImpossible { reason: error.to_string() }),
             }
         });
-        (carrier, Self { deposit: Some(deposit) })
+        (Way::Awaited(carrier), Self { deposit: Some(deposit) })
     }
 
     /// The drain is over: nobody will leave any more.

@@ -294,7 +294,7 @@ impl Service<'_> {
         self.window.refresh();
         succession::stop_elders(&self.elders, self.window.watch());
         let window = *self.window.watch().borrow();
-        let (carrier, way_out) = WayOut::open(self.notifier, self.gauges.generation(), window);
+        let (way, way_out) = WayOut::open(self.notifier, self.gauges.generation(), window);
         // Held until the process ends: the last words are bounded as well.
         let last_exit = LastExit::start();
         let (hammer, fallen) = mpsc::unbounded_channel();
@@ -309,7 +309,7 @@ impl Service<'_> {
             hammer: fallen,
             succeeded: false,
             closed: None,
-            carrier: Some(carrier),
+            way,
             elders: self.elders.left(),
             last_exit: Some(last_exit.clone()),
         };
@@ -349,7 +349,7 @@ impl Service<'_> {
         let (closing, closed) = oneshot::channel();
         let announced = spawn_local(succession::announce(wish, pid, generation + 1, closed));
         let (stop_window, stage) = (window.watch(), stage.subscribe());
-        let (carrier, crossing) = handover::to_successor(&link);
+        let (way, crossing) = handover::to_successor(&link);
         let linger = Linger { signals, link, hammer, window: limit, began, stop_window, gauges, stage };
         spawn_local(linger.watch());
         let plan = Plan {
@@ -359,7 +359,7 @@ impl Service<'_> {
             hammer: fallen,
             succeeded: true,
             closed: Some(closing),
-            carrier,
+            way,
             elders: watch::channel(0).1,
             last_exit: Some(last_exit.clone()),
         };

@@ -53,7 +53,7 @@ pub(super) async fn step_back(server: &mut Server) {
             hammer,
             succeeded: true,
             closed: None,
-            carrier: None,
+            way: drain::Way::Closed,
             elders: watch::channel(0).1,
             last_exit: None,
         };

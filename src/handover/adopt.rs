@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use super::ledger::Reader;
-use super::record::Record;
+use super::record::{Record, State};
 use super::vault::{Batch, Opened};
 use super::{Carried, parse_name};
 use crate::systemd::activation::Stored;
@@ -37,6 +37,8 @@ pub struct Report {
     pub generation: Option<u64>,
     /// Connections that it says it has left.
     pub expected: usize,
+    /// Connections that were closed, because it was killed in the middle of a request on them.
+    pub busy: usize,
     /// Connections that were closed, because this version can't read what is said of them.
     pub unreadable: usize,
     /// Whether that process had come to the end of its drain.
@@ -87,8 +89,9 @@ pub fn read(stored: Vec<Stored>, most: usize) -> Found {
         found.report.generation = found.report.generation.max(Some(generation));
         let deposited = pair.ledger.as_ref().map_or(0, |ledger| ledger.deposited as usize);
         found.report.complete &= pair.ledger.as_ref().is_some_and(|ledger| ledger.complete);
+        let Came { all, gone } = read_pair(pair, most, &mut found);
         // A process that was killed between depositing and saying so has left more than it says.
-        found.report.expected += deposited.max(read_pair(pair, most, &mut found));
+        found.report.expected += deposited.max(all).saturating_sub(gone);
     }
     found
 }
@@ -110,21 +113,36 @@ fn sort(stored: Vec<Stored>, names: &mut Vec<String>) -> BTreeMap<(u64, u64), Pa
     pairs
 }
 
-/// Reads a vault to its end; returns how many descriptors were in it.
-fn read_pair(pair: Pair, most: usize, found: &mut Found) -> usize {
-    let Some(vault) = pair.vault else { return 0 };
+/// Descriptors in a vault.
+#[derive(Default)]
+struct Came {
+    all: usize,
+    /// Of connections that had ended before their process did, or that have another place.
+    gone: usize,
+}
+
+/// Reads a vault to its end.
+fn read_pair(pair: Pair, most: usize, found: &mut Found) -> Came {
+    let mut came = Came::default();
+    let Some(vault) = pair.vault else { return came };
     let mut ledger = pair.ledger;
-    let mut came = 0;
     for _ in 0..MESSAGES_AT_MOST {
         let Some(Batch { first, descriptors }) = vault.receive() else { break };
-        came += descriptors.len();
+        came.all += descriptors.len();
         let mut slots = match (&ledger, first) {
             (Some(ledger), Some(first)) => ledger.slots(first, descriptors.len()).into_iter(),
             _ => Vec::new().into_iter(),
         };
         for socket in descriptors {
             let slot = slots.next();
+            let state = slot.map(|slot| State::of(&slot));
             match slot.and_then(|slot| understand(ledger.as_mut()?, &slot)) {
+                // It is not closed but let go: the connection may have another place.
+                _ if state == Some(Ok(State::Gone)) => came.gone += 1,
+                _ if state == Some(Ok(State::Busy)) => {
+                    found.report.busy += 1;
+                    close(socket);
+                }
                 Some(record) if found.connections.len() < most => found.connections.push(record.carry(socket)),
                 Some(_) => close(socket),
                 None => {
@@ -145,6 +163,9 @@ struct Understood {
 }
 
 fn understand(ledger: &mut Reader, slot: &[u8; super::record::SIZE]) -> Option<Understood> {
+    if State::of(slot) != Ok(State::Waits) {
+        return None;
+    }
     let record = Record::decode(slot).ok()?;
     let listener = ledger.listener(record.listener)?.clone();
     let ahead = ledger.ahead(record.ahead)?;

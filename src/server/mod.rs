@@ -10,6 +10,7 @@ pub mod census;
 mod connection;
 mod departure;
 pub mod drain;
+mod entrusted;
 pub mod exchange;
 pub mod gauges;
 mod http1;

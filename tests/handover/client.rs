@@ -72,6 +72,11 @@ impl Client {
         self.stream.write_all(bytes.as_bytes()).unwrap();
     }
 
+    /// As [`Self::send`], but the connection may have ended.
+    pub fn try_send(&mut self, bytes: &str) {
+        let _ = self.stream.write_all(bytes.as_bytes());
+    }
+
     /// As [`Self::get`], but the connection may have ended.
     pub fn try_get(&mut self, path: &str) -> Result<Answer, String> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
