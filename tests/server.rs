@@ -141,7 +141,7 @@ impl Running {
                 way: outlive::server::drain::Way::Closed,
                 succeeded: false,
                 closed: None,
-                elders: watch::channel(0).1,
+                pending: watch::channel(0).1,
                 last_exit: None,
             },
         )

@@ -54,7 +54,7 @@ pub(super) async fn step_back(server: &mut Server) {
             succeeded: true,
             closed: None,
             way: drain::Way::Closed,
-            elders: watch::channel(0).1,
+            pending: watch::channel(0).1,
             last_exit: None,
         };
         drain::drain(server, plan).await;

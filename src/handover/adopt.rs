@@ -66,17 +66,29 @@ impl Found {
     }
 }
 
-/// Makes room for as many descriptors as are in the store, `most` at most.
-///
-/// To be called before any thread is started: later, the kernel waits for all processors each time that it doubles a
-/// process's table of descriptors (synchronize_rcu), which takes ten thousand connections a tenth of a second.
+/// The process that has left the most recent of what is in the store, if it says so.
+#[must_use]
+pub fn former_generation(stored: &[Stored]) -> Option<u64> {
+    stored.iter().filter_map(|one| Some(Reader::open(one.descriptor.try_clone().ok()?).ok()?.generation)).max()
+}
+
+/// Makes room for as many descriptors as are in the store, `most` at most. To be called as [`make_room_for`] is.
 pub fn make_room(stored: &[Stored], most: usize) {
     let deposited = |one: &Stored| Some(Reader::open(one.descriptor.try_clone().ok()?).ok()?.deposited as usize);
     let expected: usize = stored.iter().filter_map(deposited).fold(0, usize::saturating_add);
-    let highest = expected.min(most).min(ROOM_AT_MOST);
-    if let (Some(any), Ok(highest)) = (stored.first(), i32::try_from(highest)) {
+    if let Some(any) = stored.first() {
+        make_room_for(&any.descriptor, expected.min(most));
+    }
+}
+
+/// Makes room for so many descriptors, with the help of any one.
+///
+/// To be called before any thread is started: later, the kernel waits for all processors each time that it doubles a
+/// process's table of descriptors (synchronize_rcu), which takes ten thousand connections a tenth of a second.
+pub fn make_room_for(any: &OwnedFd, number: usize) {
+    if let Ok(highest) = i32::try_from(number.min(ROOM_AT_MOST)) {
         // The table doesn't shrink when this is dropped.
-        let _ = rustix::io::fcntl_dupfd_cloexec(&any.descriptor, highest);
+        let _ = rustix::io::fcntl_dupfd_cloexec(any, highest);
     }
 }
 

@@ -35,7 +35,7 @@ use super::record::{self, AHEAD_AT_MOST, Ahead, Moment, Protocol, Record};
 const MAGIC: &[u8; 8] = b"OUTLIVE\n";
 
 /// The format of everything but the records, which have a version of their own.
-const VERSION: u16 = 1;
+const VERSION: u16 = super::FORMAT;
 
 const NAMES_AT: u64 = 64;
 const SLOTS_AT: u64 = 65_536;

@@ -36,6 +36,16 @@ use bytes::Bytes;
 use place::Place;
 use record::Standing;
 
+/// The version of what is written for the next process. A debug build can be made one of another version, so that two
+/// builds can be tested on each other; a release build can't.
+const FORMAT: u16 = match option_env!("OUTLIVE_TEST_FORMAT") {
+    Some(text) if cfg!(debug_assertions) => match u16::from_str_radix(text, 10) {
+        Ok(version) => version,
+        Err(_) => panic!("OUTLIVE_TEST_FORMAT is no number"),
+    },
+    _ => 1,
+};
+
 const VAULT: &str = "outlive-vault-";
 const LEDGER: &str = "outlive-ledger-";
 

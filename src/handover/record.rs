@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The format that this version writes, and the only one that it reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = super::FORMAT;
 
 /// Bytes of a record.
 pub const SIZE: usize = 64;

@@ -67,8 +67,9 @@ pub struct Plan {
     pub succeeded: bool,
     /// Told when nothing is accepted any more; listeners aren't held open longer than that then.
     pub closed: Option<oneshot::Sender<()>>,
-    /// How many older processes have yet to end; a drain waits for them, since they are killed when it is over.
-    pub elders: watch::Receiver<usize>,
+    /// How many of something else have yet to end, for which a drain waits: older processes, since they are killed when it
+    /// is over, or connections on their way to a successor, since they may come back.
+    pub pending: watch::Receiver<usize>,
     /// A way for connections to the next process; until it is known whether there is one, the drain does not close.
     pub way: Way,
     /// Ends the process a little after the window, should the drain not come to its own end. `None`: the process isn't
@@ -223,7 +224,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
             server.close_listeners();
             let _ = closed.send(()); // whoever asked may have gone
         }
-        let alone = *plan.elders.borrow_and_update() == 0;
+        let alone = *plan.pending.borrow_and_update() == 0;
         let reached = match phase {
             Phase::Settling => workers.iter().all(|worker| worker.running_since_before.load(Ordering::Acquire) == 0),
             _ => server.gauges.connections() == 0,
@@ -252,7 +253,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
                 return Waited::Hammered;
             }
             Ok(()) = plan.window.changed() => {}
-            Ok(()) = plan.elders.changed() => {}
+            Ok(()) = plan.pending.changed() => {}
             () = plan.way.known(server), if plan.way.is_awaited() => {}
         }
     }
