@@ -17,9 +17,11 @@ use tokio::sync::Notify;
 use super::app::Observer;
 use super::census::Census;
 use super::departure::Departures;
+use super::entrusted::Entrusted;
 use super::exchange::{ConnectionInfo, Exchange, Outcome};
 use super::gauges::{Gauges, WorkerGauges};
 use super::limits::Limits;
+use crate::handover::Carrier;
 
 /// How often deadlines are looked at, and so how late a timeout may be.
 pub(crate) const SWEEP: Duration = Duration::from_millis(250);
@@ -47,12 +49,15 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) info: Arc<ConnectionInfo>,
+    pub(crate) born: Instant,
     /// Since when it has waited for what it waits for, to within a sweep.
     pub(crate) since: Cell<Instant>,
     /// Its next answer is to say `Connection: close`.
     pub(crate) last: Cell<bool>,
     /// It could not leave for the next process, and ends here.
     pub(crate) stays: Cell<bool>,
+    /// Whether a copy of it is deposited already.
+    pub(crate) entrusted: RefCell<Entrusted>,
     /// When the sweep should wake the connection with `expired` set.
     pub(crate) deadline: Cell<Option<Instant>>,
     pub(crate) expired: Cell<bool>,
@@ -75,11 +80,14 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(info: ConnectionInfo) -> Self {
+        let now = Instant::now();
         Self {
             info: Arc::new(info),
-            since: Cell::new(Instant::now()),
+            born: now,
+            since: Cell::new(now),
             last: Cell::new(false),
             stays: Cell::new(false),
+            entrusted: RefCell::default(),
             deadline: Cell::new(None),
             expired: Cell::new(false),
             waker: RefCell::new(None),
@@ -255,8 +263,16 @@ impl Local {
                 entry.deadline.set(None);
                 entry.expired.set(true);
                 entry.wake();
+            } else if self.wants_copy(entry, true) && !entry.busy() {
+                entry.wake();
             }
         }
+    }
+
+    /// From now on connections can leave, and until they do their copies are deposited.
+    pub(crate) fn open_departures(&self, carrier: Arc<dyn Carrier>) {
+        self.departures.open(carrier);
+        self.sweep();
     }
 
     /// Counts the connections by what they are doing.
@@ -307,6 +323,7 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     pub(crate) fn begin(local: &Rc<Local>, entry: &Rc<Entry>, exchange: Arc<Exchange>) -> Self {
+        entry.entrusted.borrow_mut().touch();
         local.gauges().requests.fetch_add(1, Ordering::Relaxed);
         entry.running.borrow_mut().push(Arc::clone(&exchange));
         entry.requests.set(entry.requests.get() + 1);
