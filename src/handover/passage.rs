@@ -21,7 +21,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::sync::oneshot;
 
 use super::link::{self, Message};
-use super::record::{Ahead, Moment, Protocol, Record, SIZE};
+use super::record::{Ahead, Moment, Record, SIZE};
 use super::{Carried, Carrier};
 
 /// Bytes read ahead that a message carries itself.
@@ -113,7 +113,7 @@ fn send(link: &OwnedFd, connection: &Carried) -> io::Result<()> {
 fn encode(connection: &Carried) -> io::Result<(Message, Option<File>)> {
     let record = Record {
         standing: connection.standing,
-        protocol: Protocol::Http1,
+        protocol: connection.standing.protocol(),
         listener: 0,
         peer: connection.peer,
         since: Moment::from(connection.since),
