@@ -114,6 +114,7 @@ fn reasons(adopted: &Adopted, unreadable: usize, lost: usize) -> String {
     let all = [
         (adopted.strangers, "of no listener that there is"),
         (adopted.beyond_limit, "beyond max_connections"),
+        (adopted.unhandled, "upgraded, with no handler here that goes on with them"),
         (adopted.unusable, "with a socket that can't be used"),
         (unreadable, "in a format that this version can't read"),
         (lost, "beyond LimitNOFILE="),

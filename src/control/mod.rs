@@ -40,6 +40,7 @@ use crate::route::{RouteError, Router};
 use crate::server::drain::{self, Plan};
 use crate::server::gauges::Gauges;
 use crate::server::last_exit::LastExit;
+use crate::server::upgrade::Handlers;
 use crate::server::{Options, Server, ServerError};
 use crate::status::socket::{self, ControlSocket, ReloadRequest};
 use crate::status::{self, Facts, Handover, InUse, State, runtime_directory};
@@ -477,6 +478,7 @@ async fn start(
         limits: config.limits.clone(),
         gauges: Arc::clone(gauges),
         observer: Some(AccessLog::new(config.log.clone())),
+        handlers: Handlers::default(), // no route upgrades connections
     };
     Ok((Server::start(router, all, options).await?, listening))
 }

@@ -18,6 +18,8 @@ use super::exchange::Peer;
 use super::gauges::WorkerGauges;
 use super::io::{Detached, Io};
 use super::registry::{Entry, Local};
+use super::upgrade::handlers::Resume;
+use crate::handover::parcel::Parcel;
 use crate::handover::record::Standing;
 use crate::handover::{Carried, Carrier};
 
@@ -91,12 +93,28 @@ pub(super) async fn depart(io: Io, local: &Local, entry: &Entry) -> Option<Io> {
     if !local.can_leave(entry) {
         return Some(io);
     }
-    let (stream, ahead, entry_of_io) = io.into_parts();
-    let standing = match (ahead.is_empty(), entry.requests.get()) {
+    let standing = match (io.ahead.is_empty(), entry.requests.get()) {
         (false, _) => Standing::Head,
         (true, 0) => Standing::Fresh,
         (true, _) => Standing::Idle,
     };
+    leave(io, standing, local, entry).await
+}
+
+/// Lets an upgraded connection leave with its parcel; returns it if that is not possible.
+pub(super) async fn depart_upgraded(mut io: Io, parcel: &Parcel, local: &Local, entry: &Entry) -> Option<Io> {
+    if !local.can_leave(entry) {
+        return Some(io);
+    }
+    let ahead = std::mem::take(&mut io.ahead);
+    io.ahead = parcel.encode(&ahead);
+    let mut stays = leave(io, Standing::Upgraded, local, entry).await?;
+    stays.ahead = ahead;
+    Some(stays)
+}
+
+async fn leave(io: Io, standing: Standing, local: &Local, entry: &Entry) -> Option<Io> {
+    let (stream, ahead, traffic) = io.into_parts();
     let connection = Carried {
         // A socket that can't be taken away from the runtime is closed with it: that is not known to happen.
         socket: stream.detach().ok()?.into(),
@@ -113,7 +131,7 @@ pub(super) async fn depart(io: Io, local: &Local, entry: &Entry) -> Option<Io> {
     let stays = local.departures.leave(connection).await?;
     entry.stays.set(true);
     let stream = Detached::new(stays.socket, stays.peer.is_some()).ok()?.attach().ok()?;
-    Some(Io::new(stream, stays.ahead, entry_of_io))
+    Some(Io::new(stream, stays.ahead, traffic))
 }
 
 /// A connection that has come from another process.
@@ -124,6 +142,8 @@ pub(crate) struct Arrival {
     pub(crate) last: bool,
     /// Without one, it is one too many.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// Who goes on with it, if it is upgraded.
+    pub(crate) resume: Option<Resume>,
 }
 
 impl Detached {

@@ -231,7 +231,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
 /// Says that all who could leave at once have left, if so: the rest may take the whole window.
 fn tell_handed_over(gauges: &Gauges) -> bool {
     let (connections, requests) = (gauges.handed_over(), gauges.requests());
-    let over = connections > 0 && gauges.connections() <= requests;
+    let over = connections > 0 && gauges.connections() <= requests + gauges.upgraded();
     if over {
         journal::log(Event::HandedOver { connections, took: gauges.handover_time(), requests });
     }
@@ -253,7 +253,7 @@ async fn at(instant: Option<Instant>) {
 async fn cut(server: &mut Server) -> BTreeMap<String, usize> {
     let mut routes = BTreeMap::new();
     if server.gauges.connections() > 0 {
-        let counted = server.gauges.requests();
+        let counted = server.gauges.requests() + server.gauges.upgraded();
         let at_stake = server.at_stake(LAST_WORDS).await;
         // A stuck worker can't name its requests, but they count.
         let unnamed = counted.saturating_sub(at_stake.len());

@@ -20,6 +20,8 @@ pub struct Gauges {
 pub(crate) struct WorkerGauges {
     pub(crate) connections: AtomicUsize,
     pub(crate) requests: AtomicUsize,
+    /// Connections that are the application's.
+    pub(crate) upgraded: AtomicUsize,
     pub(crate) answered: AtomicU64,
     pub(crate) accepted: AtomicU64,
     /// Requests that ran when the drain began and still run.
@@ -62,6 +64,12 @@ impl Gauges {
     #[must_use]
     pub fn requests(&self) -> usize {
         self.workers.iter().map(|worker| worker.requests.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Connections that the application has upgraded, and not ended yet.
+    #[must_use]
+    pub fn upgraded(&self) -> usize {
+        self.workers.iter().map(|worker| worker.upgraded.load(Ordering::Relaxed)).sum()
     }
 
     /// Requests answered since the process began.

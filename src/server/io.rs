@@ -2,14 +2,14 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::registry::Entry;
+use super::traffic::Traffic;
 
 /// A client's socket, known to this thread's runtime.
 #[derive(Debug)]
@@ -66,23 +66,28 @@ impl Stream {
     }
 }
 
-/// The socket with what was read ahead of it, and its entry in the books.
+/// The socket with what was read ahead of it, and its books.
 #[derive(Debug)]
 pub(crate) struct Io {
     stream: Stream,
     /// Bytes that were read already and come first.
     pub(crate) ahead: Bytes,
-    entry: Rc<Entry>,
+    traffic: Arc<Traffic>,
 }
 
 impl Io {
-    pub(crate) fn new(stream: Stream, ahead: Bytes, entry: Rc<Entry>) -> Self {
-        Self { stream, ahead, entry }
+    pub(crate) fn new(stream: Stream, ahead: Bytes, traffic: Arc<Traffic>) -> Self {
+        Self { stream, ahead, traffic }
     }
 
     /// The opposite of [`Self::new`].
-    pub(crate) fn into_parts(self) -> (Stream, Bytes, Rc<Entry>) {
-        (self.stream, self.ahead, self.entry)
+    pub(crate) fn into_parts(self) -> (Stream, Bytes, Arc<Traffic>) {
+        (self.stream, self.ahead, self.traffic)
+    }
+
+    /// The connection's books.
+    pub(crate) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
     }
 
     /// Reads what is there into `buffer`; 0 means that the client has ended its side.
@@ -99,7 +104,7 @@ impl Io {
     /// Reads what is there into `buffer`, or fails with `WouldBlock`.
     pub(crate) fn try_bytes(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.try_read(buffer)?;
-        self.entry.read.set(self.entry.read.get() + read as u64);
+        self.traffic.add_read(read);
         Ok(read)
     }
 
@@ -119,11 +124,11 @@ impl Io {
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(Ok(written)) => {
-                self.entry.write_blocked.set(false);
-                self.entry.written.set(self.entry.written.get() + *written as u64);
+                self.traffic.set_write_blocked(false);
+                self.traffic.add_written(*written);
             }
-            Poll::Ready(Err(_)) => self.entry.write_blocked.set(false),
-            Poll::Pending => self.entry.write_blocked.set(true),
+            Poll::Ready(Err(_)) => self.traffic.set_write_blocked(false),
+            Poll::Pending => self.traffic.set_write_blocked(true),
         }
     }
 }
@@ -142,7 +147,7 @@ impl AsyncRead for Io {
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         let more = buf.filled().len() - before;
-        self.entry.read.set(self.entry.read.get() + more as u64);
+        self.traffic.add_read(more);
         result
     }
 }
