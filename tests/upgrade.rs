@@ -95,7 +95,7 @@ impl Session {
     }
 
     fn resume(connection: Connection, state: &Bytes) -> Self {
-        Self { connection, lines: state[0], begun: state[1..].to_vec() }
+        Self { connection, lines: state[0], begun: Vec::new() }
     }
 
     /// Reads some bytes, and answers the lines among them; says whether there are more to come.
@@ -139,11 +139,11 @@ impl Session {
         let Self { connection, lines, begun } = session.until(&leave).await;
         let too_long = connection.hand_over("lines", &[0; STATE_AT_MOST + 1]).await.expect_err("too long");
         let _ = refused.send(too_long.reason);
-        let connection = too_long.into_connection().unwrap();
-        let state = [&[lines], &begun[..]].concat();
-        if let Err(stays) = connection.hand_over("lines", &state).await {
+        let mut connection = too_long.into_connection().unwrap();
+        connection.unread(&begun);
+        if let Err(stays) = connection.hand_over("lines", &[lines]).await {
             let _ = refused.send(stays.reason);
-            Self { connection: stays.into_connection().unwrap(), lines, begun }.serve_on().await;
+            Self { connection: stays.into_connection().unwrap(), lines, begun: Vec::new() }.serve_on().await;
         }
     }
 }

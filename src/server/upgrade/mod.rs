@@ -104,13 +104,9 @@ impl TryFrom<Upgraded> for Connection {
     /// Fails with what was given if that isn't an HTTP/1.1 connection of this server's.
     fn try_from(upgraded: Upgraded) -> Result<Self, Upgraded> {
         let parts = upgraded.downcast::<TokioIo<Lent>>()?;
-        let mut lent = parts.io.into_inner();
-        if let Some(io) = lent.io_mut()
-            && !parts.read_buf.is_empty()
-        {
-            io.ahead = join(&parts.read_buf, &io.ahead);
-        }
-        Ok(Self { lent })
+        let mut connection = Self { lent: parts.io.into_inner() };
+        connection.unread(&parts.read_buf);
+        Ok(connection)
     }
 }
 
@@ -135,11 +131,21 @@ impl Connection {
         self.home().map_or_else(|| Leave(channel::channel(Phase::Cut).1), Leave::of)
     }
 
+    /// Gives back bytes that were read and not used up, half a message say: they are what is read next, here or in the
+    /// next process.
+    pub fn unread(&mut self, bytes: &[u8]) {
+        if let Some(io) = self.lent.io_mut()
+            && !bytes.is_empty()
+        {
+            io.ahead = join(bytes, &io.ahead);
+        }
+    }
+
     /// Hands the connection over to the next process, where the handler named `handler` goes on with it and is given
     /// `state`. To be called once [`Leave::due`] has come.
     ///
-    /// Everything that was written has been sent; what has arrived and wasn't read, the next process reads. What the
-    /// application itself has read and not used up belongs into `state`: half a message, say.
+    /// Everything that was written has been sent; what has arrived and wasn't read, the next process reads. What was read
+    /// and not used up should be given back first: see [`unread`](Self::unread).
     ///
     /// # Errors
     ///
