@@ -187,7 +187,7 @@ fn serve(path: Option<&Path>, control: Option<PathBuf>, began: Instant) -> ExitC
     }
     let (inherited, predecessor) = match inherited.map(|mut inherited| (inherited.link.take(), inherited)) {
         Ok((None, inherited)) => (Ok(inherited), None),
-        Ok((Some(link), inherited)) => match Predecessor::greet(link) {
+        Ok((Some(link), inherited)) => match Predecessor::greet(link, control::connections_at_most()) {
             Ok(predecessor) => (Ok(inherited), Some(predecessor)),
             Err(error) => return complain(&error.to_string()),
         },

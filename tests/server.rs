@@ -140,10 +140,10 @@ impl Running {
                 window,
                 settle,
                 hammer,
-                carrier: None,
+                way: outlive::server::drain::Way::Closed,
                 succeeded: false,
                 closed: None,
-                elders: watch::channel(0).1,
+                pending: watch::channel(0).1,
                 last_exit: None,
             },
         )

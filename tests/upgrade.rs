@@ -15,7 +15,7 @@ use outlive::handover::{Carried, Carrier};
 use outlive::journal::DrainSummary;
 use outlive::server::app::App;
 use outlive::server::body::RequestBody;
-use outlive::server::drain::{Plan, drain};
+use outlive::server::drain::{Plan, Way, drain};
 use outlive::server::exchange::Exchange;
 use outlive::server::gauges::Gauges;
 use outlive::server::limits::Limits;
@@ -218,14 +218,14 @@ impl Running {
             window,
             settle: Some(Duration::ZERO),
             hammer: fallen,
-            carrier: carrier.map(|carrier| {
+            way: carrier.map_or(Way::Closed, |carrier| {
                 let (found, is_found) = oneshot::channel();
                 found.send(carrier).unwrap();
-                is_found
+                Way::Awaited(is_found)
             }),
             succeeded: false,
             closed: None,
-            elders: watch::channel(0).1,
+            pending: watch::channel(0).1,
             last_exit: None,
         };
         drain(&mut self.server, plan).await

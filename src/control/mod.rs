@@ -34,6 +34,7 @@ use crate::handover::adopt;
 use crate::handover::elders::Elders;
 use crate::handover::link::Link;
 use crate::handover::predecessor::Predecessor;
+use crate::handover::successor::Unreadable;
 use crate::journal::{self, DrainSummary, Event, count};
 use crate::route::access_log::AccessLog;
 use crate::route::{RouteError, Router};
@@ -128,7 +129,9 @@ pub async fn run(beginning: Beginning, notifier: &Notifier) -> Result<Ended, Con
     let Beginning { config, configuration, inherited, predecessor, control, began } = beginning;
     let workers = config.workers.unwrap_or_else(cores);
     let hello = predecessor.as_ref().map(|predecessor| predecessor.hello().clone());
-    let generation = hello.as_ref().map_or_else(|| last_generation() + 1, |hello| hello.generation + 1);
+    let former = adopt::former_generation(&inherited.stored);
+    let former = hello.as_ref().map_or_else(|| former.max(last_generation()), |hello| Some(hello.generation));
+    let generation = former.unwrap_or(0) + 1;
     let gauges = Arc::new(Gauges::new(generation, workers.get()));
     if hello.is_none() {
         note_generation(generation); // before anyone is served, since the process may be killed at any moment
@@ -186,7 +189,7 @@ pub async fn run(beginning: Beginning, notifier: &Notifier) -> Result<Ended, Con
     let mut service = Service { server, signals, notifier, gauges, facts, elders, stage, window, asked, reloads };
     match service.until_told().await? {
         Turn::End(told) => Ok(service.drain(told, config.drain.settle).await),
-        Turn::Succeeded { link, wish, pid } => Ok(service.linger(link, wish, pid, config.reload.linger).await),
+        Turn::Succeeded(by) => Ok(service.linger(by, config.reload.linger).await),
     }
 }
 
@@ -207,7 +210,16 @@ struct Service<'notifier> {
 /// What ends a process's time as the service.
 enum Turn {
     End(Told),
-    Succeeded { link: Link, wish: Wish, pid: u32 },
+    Succeeded(Succeeded),
+}
+
+/// Another process is the service.
+struct Succeeded {
+    link: Link,
+    wish: Wish,
+    pid: u32,
+    /// Whether it can go on with connections of this one.
+    adopts: Result<(), Unreadable>,
 }
 
 /// Gets the process ready for as many connections as there may be. To be called before any thread is started.
@@ -248,7 +260,7 @@ impl Service<'_> {
     }
 
     fn begin_reload(&mut self, wish: Wish) {
-        if self.reloads.begin(wish) {
+        if self.reloads.begin(wish, self.gauges.connections()) {
             self.facts.enter(State::Reloading);
             self.notifier.send(Notification::Reloading);
         }
@@ -260,13 +272,14 @@ impl Service<'_> {
         let given = match result {
             Ok(successor) => {
                 let pid = successor.pid().as_raw_nonzero().get().unsigned_abs();
+                let adopts = successor.adopts();
                 let given = succession::give_way(successor, &self.elders, self.notifier, status).await;
-                given.map(|link| (link, pid))
+                given.map(|link| (link, pid, adopts))
             }
             Err(error) => Err(error.to_string()),
         };
         match given {
-            Ok((link, pid)) => Some(Turn::Succeeded { link, wish, pid }),
+            Ok((link, pid, adopts)) => Some(Turn::Succeeded(Succeeded { link, wish, pid, adopts })),
             Err(reason) => {
                 self.facts.enter(State::Serving);
                 self.facts.reload_failed(reason.clone());
@@ -295,7 +308,7 @@ impl Service<'_> {
         self.window.refresh();
         succession::stop_elders(&self.elders, self.window.watch());
         let window = *self.window.watch().borrow();
-        let (carrier, way_out) = WayOut::open(self.notifier, self.gauges.generation(), window);
+        let (way, way_out) = WayOut::open(self.notifier, self.gauges.generation(), window);
         // Held until the process ends: the last words are bounded as well.
         let last_exit = LastExit::start();
         let (hammer, fallen) = mpsc::unbounded_channel();
@@ -310,8 +323,8 @@ impl Service<'_> {
             hammer: fallen,
             succeeded: false,
             closed: None,
-            carrier: Some(carrier),
-            elders: self.elders.left(),
+            way,
+            pending: self.elders.left(),
             last_exit: Some(last_exit.clone()),
         };
         let last_answers = self.asked.refuse("the service ends");
@@ -336,7 +349,8 @@ impl Service<'_> {
     }
 
     /// Finishes the last requests of a process that was succeeded.
-    async fn linger(self, link: Link, wish: Wish, pid: u32, linger: Duration) -> Ended {
+    async fn linger(self, by: Succeeded, linger: Duration) -> Ended {
+        let Succeeded { link, wish, pid, adopts } = by;
         let Self { mut server, signals, gauges, facts, stage, window, asked, reloads, .. } = self;
         let began = Instant::now();
         let generation = gauges.generation();
@@ -350,7 +364,7 @@ impl Service<'_> {
         let (closing, closed) = oneshot::channel();
         let announced = spawn_local(succession::announce(wish, pid, generation + 1, closed));
         let (stop_window, stage) = (window.watch(), stage.subscribe());
-        let (carrier, crossing) = handover::to_successor(&link);
+        let (way, crossing) = handover::to_successor(&server, &link, adopts);
         let linger = Linger { signals, link, hammer, window: limit, began, stop_window, gauges, stage };
         spawn_local(linger.watch());
         let plan = Plan {
@@ -360,8 +374,8 @@ impl Service<'_> {
             hammer: fallen,
             succeeded: true,
             closed: Some(closing),
-            carrier,
-            elders: watch::channel(0).1,
+            way,
+            pending: crossing.waiting(),
             last_exit: Some(last_exit.clone()),
         };
         let drain = drain::drain(&mut server, plan).await;
@@ -538,7 +552,7 @@ fn descriptor_limit() -> usize {
 }
 
 /// How many connections there can be at all.
-fn connections_at_most() -> usize {
+pub fn connections_at_most() -> usize {
     descriptor_limit().saturating_sub(DESCRIPTORS_RESERVED)
 }
 
@@ -549,9 +563,9 @@ fn connections_within(descriptors: usize) -> usize {
 }
 
 /// The number of the last process that was the service, in RuntimeDirectory=, which outlives a restart.
-fn last_generation() -> u64 {
+fn last_generation() -> Option<u64> {
     let text = runtime_directory().and_then(|folder| std::fs::read_to_string(folder.join(GENERATION)).ok());
-    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    text.and_then(|text| text.trim().parse().ok())
 }
 
 fn note_generation(generation: u64) {

@@ -10,7 +10,7 @@
 //! | 3 | 1 | protocol: 1 is HTTP/1.1, 2 the application's own, of an upgraded connection |
 //! | 4 | 2 | listener: its place in the table of names that goes along |
 //! | 6 | 1 | peer: 0 a Unix socket's, 4 and 6 an IP address of that version |
-//! | 7 | 1 | zero |
+//! | 7 | 1 | state: 0 it waits, 1 busy, 2 gone; all but 0 are written while its process still serves it |
 //! | 8 | 2 | peer's port |
 //! | 10 | 2 | zero |
 //! | 12 | 4 | peer's IPv6 scope |
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The format that this version writes, and the only one that it reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = super::FORMAT;
 
 /// Bytes of a record.
 pub const SIZE: usize = 64;
@@ -60,6 +60,38 @@ impl Standing {
         match self {
             Self::Fresh | Self::Idle | Self::Head => Protocol::Http1,
             Self::Upgraded => Protocol::Upgraded,
+        }
+    }
+}
+
+/// How a connection stands whose copy was deposited before its process was done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// It waits, as its record says.
+    Waits = 0,
+    /// It is in the middle of something that its record says nothing of: who adopted it would lose bytes.
+    Busy = 1,
+    /// It has ended, or is elsewhere.
+    Gone = 2,
+}
+
+/// Where in a record its state is.
+pub(super) const STATE_AT: usize = 7;
+
+impl State {
+    /// Reads a record's state.
+    ///
+    /// # Errors
+    ///
+    /// When the record is of another version or contradicts its own.
+    pub fn of(bytes: &[u8; SIZE]) -> Result<Self, RecordError> {
+        check_version(bytes)?;
+        match bytes[STATE_AT] {
+            0 => Ok(Self::Waits),
+            1 => Ok(Self::Busy),
+            2 => Ok(Self::Gone),
+            other => Err(RecordError::Field { field: "state", value: other.into() }),
         }
     }
 }
@@ -190,10 +222,7 @@ impl Record {
     ///
     /// When it is of another version or contradicts its own.
     pub fn decode(bytes: &[u8; SIZE]) -> Result<Self, RecordError> {
-        let found = u16::from_le_bytes(array(bytes, 0));
-        if found != VERSION {
-            return Err(RecordError::Version { found });
-        }
+        check_version(bytes)?;
         let field = |field: &'static str, value: u64| RecordError::Field { field, value };
         let standing = match bytes[2] {
             1 => Standing::Fresh,
@@ -234,6 +263,13 @@ impl Record {
             requests: u64::from_le_bytes(array(bytes, 40)),
             ahead,
         })
+    }
+}
+
+fn check_version(bytes: &[u8; SIZE]) -> Result<(), RecordError> {
+    match u16::from_le_bytes(array(bytes, 0)) {
+        VERSION => Ok(()),
+        found => Err(RecordError::Version { found }),
     }
 }
 
@@ -322,6 +358,19 @@ mod tests {
             expected[at] = byte;
         }
         assert_eq!(record.encode(), expected);
+    }
+
+    #[test]
+    fn a_state_is_read() {
+        let record = |state: u8| {
+            let mut bytes = [0; SIZE];
+            bytes[..2].copy_from_slice(&VERSION.to_le_bytes());
+            bytes[STATE_AT] = state;
+            State::of(&bytes)
+        };
+        assert_eq!([0, 1, 2].map(record), [Ok(State::Waits), Ok(State::Busy), Ok(State::Gone)]);
+        assert_eq!(record(3), Err(RecordError::Field { field: "state", value: 3 }));
+        assert_eq!(State::of(&[0; SIZE]), Err(RecordError::Version { found: 0 }));
     }
 
     #[test]

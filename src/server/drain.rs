@@ -1,6 +1,7 @@
 //! The drain: from the wish to end to the end, within a window.
 //!
-//! It *settles*: the requests that ran when it began finish, while everything else is still served. Then it *closes*:
+//! It *settles*: the requests that ran when it began finish, while everything else is still served, and copies of what
+//! waits are deposited for the next process. Then it *closes*:
 //! nothing is accepted any more, the last requests finish, connections leave for the next process if there is a way
 //! there, and are closed if not. At the end of the window what still runs is cut and counted. A hammer goes straight
 //! there, past nothing but the connections that can leave at once.
@@ -66,14 +67,48 @@ pub struct Plan {
     pub succeeded: bool,
     /// Told when nothing is accepted any more; listeners aren't held open longer than that then.
     pub closed: Option<oneshot::Sender<()>>,
-    /// How many older processes have yet to end; a drain waits for them, since they are killed when it is over.
-    pub elders: watch::Receiver<usize>,
-    /// A way for connections to the next process, once it is known whether there is one (until then the drain does not
-    /// close); `None`: there is none.
-    pub carrier: Option<oneshot::Receiver<Arc<dyn Carrier>>>,
+    /// How many of something else have yet to end, for which a drain waits: older processes, since they are killed when it
+    /// is over, or connections on their way to a successor, since they may come back.
+    pub pending: watch::Receiver<usize>,
+    /// A way for connections to the next process; until it is known whether there is one, the drain does not close.
+    pub way: Way,
     /// Ends the process a little after the window, should the drain not come to its own end. `None`: the process isn't
     /// the drain's to end.
     pub last_exit: Option<LastExit>,
+}
+
+/// A way for connections to the next process.
+#[derive(Debug)]
+pub enum Way {
+    /// There is none.
+    Closed,
+    /// It is being opened.
+    Awaited(oneshot::Receiver<Arc<dyn Carrier>>),
+    /// The workers know of it.
+    Open,
+}
+
+impl Way {
+    /// Waits until it is known, and shows it to the workers.
+    async fn known(&mut self, server: &Server) {
+        if let Self::Awaited(carrier) = self {
+            *self = match carrier.await {
+                Ok(carrier) => {
+                    server.carry_with(&carrier);
+                    Self::Open
+                }
+                Err(_) => Self::Closed,
+            };
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    fn is_awaited(&self) -> bool {
+        matches!(self, Self::Awaited(_))
+    }
 }
 
 impl Plan {
@@ -135,14 +170,12 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
     }
 }
 
-/// Waits until it is known whether connections have a way to the next process, and shows it to the workers.
+/// Waits until it is known whether connections have a way to the next process.
 async fn find_carrier(server: &Server, plan: &mut Plan, began: Instant, waited: &mut Waited) -> bool {
-    let Some(mut carrier) = plan.carrier.take() else { return false };
     let end = deadline(began, *plan.window.borrow());
-    let mut found = None;
     if *waited != Waited::Hammered {
         tokio::select! {
-            carrier = &mut carrier => found = carrier.ok(),
+            () = plan.way.known(server) => {}
             () = at(end) => {}
             Some(cause) = plan.hammer.recv() => {
                 journal::log(Event::Hammer { cause });
@@ -152,12 +185,9 @@ async fn find_carrier(server: &Server, plan: &mut Plan, began: Instant, waited: 
     }
     if *waited == Waited::Hammered {
         // The hammer is for what runs. Idle connections are on their way in a moment, if there is one.
-        found = tokio::time::timeout(LAST_WORDS, carrier).await.ok().and_then(Result::ok);
+        let _ = tokio::time::timeout(LAST_WORDS, plan.way.known(server)).await;
     }
-    if let Some(carrier) = &found {
-        server.carry_with(carrier);
-    }
-    found.is_some()
+    plan.way.is_open()
 }
 
 /// How many phases a worker has entered by the time that it is in this one.
@@ -194,7 +224,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
             server.close_listeners();
             let _ = closed.send(()); // whoever asked may have gone
         }
-        let alone = *plan.elders.borrow_and_update() == 0;
+        let alone = *plan.pending.borrow_and_update() == 0;
         let reached = match phase {
             Phase::Settling => workers.iter().all(|worker| worker.running_since_before.load(Ordering::Acquire) == 0),
             _ => server.gauges.connections() == 0,
@@ -223,7 +253,8 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
                 return Waited::Hammered;
             }
             Ok(()) = plan.window.changed() => {}
-            Ok(()) = plan.elders.changed() => {}
+            Ok(()) = plan.pending.changed() => {}
+            () = plan.way.known(server), if plan.way.is_awaited() => {}
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 pub struct Gauges {
     workers: Box<[WorkerGauges]>,
     draining: AtomicBool,
+    came_back: AtomicUsize,
     generation: u64,
     began: Instant,
 }
@@ -43,6 +44,7 @@ impl Gauges {
         Self {
             workers: (0..workers).map(|_| WorkerGauges::default()).collect(),
             draining: AtomicBool::new(false),
+            came_back: AtomicUsize::new(0),
             generation,
             began: Instant::now(),
         }
@@ -87,7 +89,13 @@ impl Gauges {
     /// Connections that have left for the next process.
     #[must_use]
     pub fn handed_over(&self) -> usize {
-        self.workers.iter().map(|worker| worker.handed_over.load(Ordering::Relaxed)).sum()
+        let left: usize = self.workers.iter().map(|worker| worker.handed_over.load(Ordering::Relaxed)).sum();
+        left.saturating_sub(self.came_back.load(Ordering::Relaxed))
+    }
+
+    /// Counts connections that had left and have come back.
+    pub(crate) fn take_back(&self, connections: usize) {
+        self.came_back.fetch_add(connections, Ordering::Relaxed);
     }
 
     /// How long it took to let them leave, by the worker that took longest.

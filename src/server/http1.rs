@@ -43,6 +43,8 @@ enum Left {
     Ended { lingering: bool, error: Option<hyper::Error> },
     /// It has been idle for [`PARK_AFTER`].
     Idle,
+    /// A drain settles: what was read ahead has to be known to the next process, should this one be killed.
+    Entrust { in_head: bool },
     /// The head of a request was begun and not finished in time.
     HeadTimeout,
     /// The client took none of an answer's bytes for too long.
@@ -99,7 +101,9 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
                 }
                 entry.expire_at(Some(Instant::now() + FAREWELL));
             }
-            Left::Idle if io.ahead.is_empty() => {
+            // Its deadline stays what it was.
+            Left::Entrust { in_head: true } => local.entrust(&io, entry),
+            Left::Idle | Left::Entrust { .. } if io.ahead.is_empty() => {
                 let idle = limits.idle_timeout.saturating_sub(PARK_AFTER);
                 entry.expire_at(local.after(idle));
                 match park(&mut io, local, entry, true).await {
@@ -123,7 +127,7 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
             }
             // It was not as idle as it looked: hyper had read the beginning of a request together with the end of
             // the one before.
-            Left::Idle => {
+            Left::Idle | Left::Entrust { .. } => {
                 entry.expire_at(local.after(limits.head_timeout.saturating_sub(PARK_AFTER)));
             }
         }
@@ -136,11 +140,11 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
 /// keep all of hyper's buffer allocated for as long as the connection lies idle.
 fn take_back<S>(parts: Parts<TokioIo<Lent>, S>) -> Option<Io> {
     let mut io = parts.io.into_inner().end()?;
-    io.ahead = match (parts.read_buf.is_empty(), io.ahead.is_empty()) {
-        (true, _) => io.ahead,
-        (false, true) => Bytes::copy_from_slice(&parts.read_buf),
-        (false, false) => join(&parts.read_buf, &io.ahead),
-    };
+    match (parts.read_buf.is_empty(), io.ahead.is_empty()) {
+        (true, _) => {}
+        (false, true) => io.ahead = Bytes::copy_from_slice(&parts.read_buf),
+        (false, false) => io.ahead = join(&parts.read_buf, &io.ahead),
+    }
     Some(io)
 }
 
@@ -198,6 +202,10 @@ async fn drive<A: App>(
         }
         if local.phase() >= Phase::Closing && !farewell {
             return Poll::Ready(Left::Leave);
+        }
+        let in_head = standing == Standing::Head;
+        if local.wants_copy(entry, in_head) {
+            return Poll::Ready(Left::Entrust { in_head });
         }
         match standing {
             // Many connections see one request and then lie for long. Parked at once, they never hold a read buffer.

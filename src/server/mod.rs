@@ -10,6 +10,7 @@ pub mod census;
 mod connection;
 mod departure;
 pub mod drain;
+mod entrusted;
 pub mod exchange;
 pub mod gauges;
 mod http1;
@@ -256,6 +257,12 @@ pub struct Adopter {
 }
 
 impl Adopter {
+    /// Takes in connections that had left and were not taken.
+    pub async fn take_back(&self, connections: Vec<Carried>) {
+        self.gauges.take_back(connections.len());
+        self.adopt(connections).await;
+    }
+
     /// Takes in connections from another process, and spreads them over the workers. Each goes on where it stood.
     pub async fn adopt(&self, connections: Vec<Carried>) -> Adopted {
         let mut adopted = Adopted::default();

@@ -22,6 +22,7 @@ use super::gauges::{Gauges, WorkerGauges};
 use super::limits::Limits;
 use super::traffic::Traffic;
 use super::upgrade::lent::{Home, Returning};
+use crate::handover::Carrier;
 
 /// How often deadlines are looked at, and so how late a timeout may be.
 pub(crate) const SWEEP: Duration = Duration::from_millis(250);
@@ -49,6 +50,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) info: Arc<ConnectionInfo>,
+    pub(crate) born: Instant,
     /// Since when it has waited for what it waits for, to within a sweep.
     pub(crate) since: Cell<Instant>,
     /// Its next answer is to say `Connection: close`.
@@ -80,9 +82,11 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(info: ConnectionInfo) -> Self {
+        let now = Instant::now();
         Self {
             info: Arc::new(info),
-            since: Cell::new(Instant::now()),
+            born: now,
+            since: Cell::new(now),
             last: Cell::new(false),
             stays: Cell::new(false),
             deadline: Cell::new(None),
@@ -283,8 +287,16 @@ impl Local {
                 entry.deadline.set(None);
                 entry.expired.set(true);
                 entry.wake();
+            } else if self.wants_copy(entry, true) && !entry.busy() {
+                entry.wake();
             }
         }
+    }
+
+    /// From now on connections can leave, and until they do their copies are deposited.
+    pub(crate) fn open_departures(&self, carrier: Arc<dyn Carrier>) {
+        self.departures.open(carrier);
+        self.sweep();
     }
 
     /// Counts the connections by what they are doing.
@@ -365,6 +377,7 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     pub(crate) fn begin(local: &Rc<Local>, entry: &Rc<Entry>, exchange: Arc<Exchange>) -> Self {
+        entry.traffic.entrusted.touch();
         local.gauges().requests.fetch_add(1, Ordering::Relaxed);
         entry.running.borrow_mut().push(Arc::clone(&exchange));
         entry.requests.set(entry.requests.get() + 1);

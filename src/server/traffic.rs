@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::entrusted::Trust;
 use super::upgrade::lent::Home;
 
 /// The bytes of one connection.
@@ -15,6 +16,8 @@ pub(crate) struct Traffic {
     read: AtomicU64,
     written: AtomicU64,
     write_blocked: AtomicBool,
+    /// Whether a copy of its socket is deposited.
+    pub(super) entrusted: Trust,
     home: OnceLock<Box<Home>>,
 }
 

@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Serve(Detached, ConnectionInfo, OwnedSemaphorePermit),
     /// Take in connections from another process, and say how many could be.
     Adopt(Vec<Arrival>, oneshot::Sender<usize>),
-    /// Let connections leave, from `Closing` on.
+    /// Let connections leave, from `Closing` on, and deposit copies of them until then.
     Carry(Arc<dyn Carrier>),
     /// Enter a phase.
     Phase(Phase),
@@ -127,7 +127,7 @@ fn run<A: App>(
             accepting.push(spawn_local(accept_all(listener.register()?, Rc::clone(&worker), Rc::clone(&crew))));
         }
         let local = Rc::clone(&worker.local);
-        spawn_local(async move { local.departures.see_off(local.gauges()).await });
+        spawn_local(async move { local.departures.see_off(&local).await });
         let _ = ready.send(Ok(worker.local.index));
         let mut sweep = sweeping(SWEEP);
         loop {
@@ -152,7 +152,7 @@ fn run<A: App>(
                     let number = arrivals.into_iter().filter_map(|arrival| adopt(&worker, arrival)).count();
                     let _ = answer.send(number);
                 }
-                Some(Command::Carry(carrier)) => worker.local.departures.open(carrier),
+                Some(Command::Carry(carrier)) => worker.local.open_departures(carrier),
                 Some(Command::Phase(Phase::Cut)) => {
                     worker.local.enter(Phase::Cut);
                     return Ok(()); // and with the runtime all connections go
