@@ -36,6 +36,7 @@ struct TestApp {
 
 impl App for TestApp {
     type Body = Full<Bytes>;
+    type Error = Infallible;
 
     async fn call(
         &self,
