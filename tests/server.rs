@@ -37,6 +37,7 @@ struct TestApp {
 
 impl App for TestApp {
     type Body = Full<Bytes>;
+    type Error = Infallible;
 
     async fn call(
         &self,
@@ -143,7 +144,7 @@ impl Running {
                 way: outlive::server::drain::Way::Closed,
                 succeeded: false,
                 closed: None,
-                pending: watch::channel(0).1,
+                pending: Vec::new(),
                 last_exit: None,
             },
         )

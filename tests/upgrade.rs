@@ -225,7 +225,7 @@ impl Running {
             }),
             succeeded: false,
             closed: None,
-            pending: watch::channel(0).1,
+            pending: Vec::new(),
             last_exit: None,
         };
         drain(&mut self.server, plan).await

@@ -19,7 +19,7 @@ mod io;
 pub mod last_exit;
 pub mod limits;
 pub mod listener;
-mod panics;
+pub(crate) mod panics;
 mod registry;
 mod service;
 mod traffic;

@@ -130,6 +130,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
 /// Why an application has not answered.
 enum NoAnswer {
     Panicked(panics::Panic),
+    Failed(BoxError),
     TimedOut,
 }
 
@@ -140,6 +141,11 @@ impl NoAnswer {
                 report(exchange, panic);
                 refuse(StatusCode::INTERNAL_SERVER_ERROR)
             }
+            Self::Failed(error) => {
+                let error = sources(&*error);
+                journal::log(Event::HandlerFailed { route: route_of(exchange), error });
+                refuse(StatusCode::INTERNAL_SERVER_ERROR)
+            }
             Self::TimedOut if exchange.body_complete() => refuse(StatusCode::SERVICE_UNAVAILABLE),
             Self::TimedOut => refuse(StatusCode::REQUEST_TIMEOUT),
         }
@@ -147,15 +153,16 @@ impl NoAnswer {
 }
 
 /// Waits for the application's answer, but no longer than `limit`. Most are there at the first poll, and cost no timer.
-async fn within<B, F>(limit: Duration, mut answer: Pin<&mut F>) -> Result<Response<Inner<B>>, NoAnswer>
+async fn within<B, E, F>(limit: Duration, mut answer: Pin<&mut F>) -> Result<Response<Inner<B>>, NoAnswer>
 where
-    F: Future<Output = Result<Response<B>, Infallible>>,
+    E: Into<BoxError>,
+    F: Future<Output = Result<Response<B>, E>>,
 {
     let mut timer = None; // boxed, as is everything else that most requests have no use for
     poll_fn(|cx| {
         match panics::poll(answer.as_mut(), cx) {
             Poll::Ready(Ok(Ok(response))) => return Poll::Ready(Ok(response.map(|body| Inner::App { body }))),
-            Poll::Ready(Ok(Err(never))) => match never {},
+            Poll::Ready(Ok(Err(error))) => return Poll::Ready(Err(NoAnswer::Failed(error.into()))),
             Poll::Ready(Err(panic)) => return Poll::Ready(Err(NoAnswer::Panicked(panic))),
             Poll::Pending => {}
         }
@@ -211,9 +218,28 @@ fn refuse<B>(status: StatusCode) -> Response<Inner<B>> {
     response
 }
 
+/// Which route it was, for people; where the application has named none, what was asked for.
+fn route_of(exchange: &Exchange) -> String {
+    exchange.route().map_or_else(|| format!("{} {}", exchange.method, exchange.uri.path()), ToString::to_string)
+}
+
+/// An error with everything that it comes from.
+fn sources(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
 fn report(exchange: &Exchange, panic: panics::Panic) {
-    let route = exchange.route().map_or_else(|| "(none)".to_owned(), ToString::to_string);
-    journal::log(Event::HandlerPanicked { route, message: panic.message, location: panic.location });
+    journal::log(Event::HandlerPanicked {
+        route: route_of(exchange),
+        message: panic.message,
+        location: panic.location,
+    });
 }
 
 pin_project! {

@@ -23,15 +23,6 @@ type Handler = dyn Fn(Connection, Bytes) -> Pin<Box<dyn Future<Output = ()> + Se
 
 /// The handlers that go on with upgraded connections which the process before has
 /// [handed over](Connection::hand_over), by name.
-///
-/// ```
-/// use outlive::server::upgrade::Handlers;
-///
-/// let handlers = Handlers::new().on("echo", async |mut connection, _state| {
-///     let (mut read, mut write) = tokio::io::split(&mut connection);
-///     let _ = tokio::io::copy(&mut read, &mut write).await;
-/// });
-/// ```
 #[derive(Clone, Default)]
 pub struct Handlers(Arc<BTreeMap<Box<str>, Arc<Handler>>>);
 
@@ -42,10 +33,7 @@ impl Handlers {
         Self::default()
     }
 
-    /// Registers a handler. It is called with each connection that was handed over under that name, and the state that
-    /// was sent along. Names and states are a promise from one version of the application to the next.
-    ///
-    /// A handler runs on the thread of one worker, like a request does: it mustn't block. A panic ends its own connection.
+    /// Registers a handler: see [`Server::upgraded`](crate::Server::upgraded).
     #[must_use]
     pub fn on<F, R>(mut self, name: &str, handler: F) -> Self
     where

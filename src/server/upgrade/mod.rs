@@ -10,7 +10,7 @@
 //! extensions, which tells the application when to end its connection politely:
 //!
 //! ```
-//! # use outlive::server::upgrade::Leave;
+//! # use outlive::upgrade::Leave;
 //! # async fn serve(mut messages: impl AsyncFnMut() -> Option<String>, goodbye: impl AsyncFnOnce(), leave: Leave) {
 //! loop {
 //!     tokio::select! {
@@ -26,7 +26,7 @@
 //!
 //! Or it need not end at all. [`Connection`] is hyper's `Upgraded` with one thing more: [`Connection::hand_over`] sends it
 //! to the next process, with a few bytes of the application's own state, where a handler of a given name
-//! ([`Handlers`]) goes on with it. The client doesn't notice. On a restart it goes through systemd's descriptor store,
+//! ([`Server::upgraded`](crate::Server::upgraded)) goes on with it. The client doesn't notice. On a restart it goes through systemd's descriptor store,
 //! on a reload straight to the successor. After a crash, upgraded connections are closed.
 //!
 //! HTTP/2 (extended CONNECT, RFC 8441) is left out: such a stream is part of a connection that can't move.
@@ -56,6 +56,7 @@ use super::registry::Phase;
 use crate::handover::parcel::{NAME_AT_MOST, Parcel};
 
 pub use crate::handover::parcel::STATE_AT_MOST;
+#[doc(hidden)]
 pub use handlers::Handlers;
 
 /// Tells when upgraded connections are to end, or to be handed over. Among the extensions of every HTTP/1.1 request that
