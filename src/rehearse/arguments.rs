@@ -20,7 +20,7 @@ use super::target::{Target, UsageError};
 /// GOAWAY or by a Close frame is no failure: it is counted as closed in good order, and the client opens another.
 ///
 /// Exit status: 0 if nothing failed (no request, no connection, and no run of the command), 1 if anything did, 64 for
-/// bad usage. Only the given URLs are ever contacted.
+/// bad usage. With --all-survive a connection that did not survive is a failure in this sense. Only the given URLs are ever contacted.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = class::definitions(80))]
 pub struct Arguments {
@@ -90,6 +90,12 @@ pub struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub connect_timeout: Duration,
 
+    /// Take it for a failure, too, if a connection does not survive, even one that is closed in good order
+    ///
+    /// The connections meant are the kept-alive ones that are open when a command starts.
+    #[arg(long)]
+    pub all_survive: bool,
+
     /// Write a report for people here: one HTML file, with nothing from elsewhere
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -125,6 +131,7 @@ pub(super) struct Plan {
     pub expect: Option<Vec<u8>>,
     pub timeout: Duration,
     pub connect_timeout: Duration,
+    pub all_survive: bool,
     pub report: Option<PathBuf>,
     pub json: Option<PathBuf>,
     pub command: Vec<OsString>,
@@ -162,6 +169,7 @@ impl Plan {
             expect: arguments.expect.map(OsString::into_vec),
             timeout: arguments.timeout,
             connect_timeout: arguments.connect_timeout,
+            all_survive: arguments.all_survive,
             report: arguments.report,
             json: arguments.json,
             command: arguments.command,
