@@ -17,6 +17,7 @@ mod restart;
 mod start;
 mod status;
 mod watchdog;
+mod websockets;
 mod window;
 
 use support::client::{Answer, Connection, Failure, get};
