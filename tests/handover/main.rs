@@ -11,6 +11,7 @@ mod client;
 mod hostile;
 mod killed;
 mod left_behind;
+mod versions;
 mod without_loss;
 
 use rustix::process::Signal;
