@@ -35,7 +35,7 @@ fn connections_that_the_successor_does_not_take_come_back() {
     let said = service.story();
     let refused = format!("{back} connections cannot be handed over and will be closed: the successor takes none");
     assert!(said.contains(&refused), "{said}");
-    assert!(said.contains(&format!("{back} connections closed")), "{said}");
+    assert!(said.contains(&format!("{back} closed")), "{said}");
 }
 
 /// systemd sends SIGTERM to the main process alone, and kills what is left once that has gone.
