@@ -157,6 +157,7 @@ fn reasons(adopted: &Adopted, busy: usize, unreadable: usize, lost: usize) -> St
     let all = [
         (adopted.strangers, "of no listener that there is"),
         (adopted.beyond_limit, "beyond max_connections"),
+        (adopted.unhandled, "upgraded, with no handler here that goes on with them"),
         (adopted.unusable, "with a socket that can't be used"),
         (busy, "in the middle of a request"),
         (unreadable, "in a format that this version can't read"),

@@ -65,13 +65,14 @@ pub(super) struct Outcome {
 
 impl Reloads {
     pub(super) fn new(
+        program: Program,
         listeners: Vec<(String, OwnedFd)>,
         bound: Vec<String>,
         generation: u64,
         ready_timeout: Duration,
     ) -> Self {
         let hello = Hello { generation, bound, connections: 0 };
-        Self { program: Program::of_this_process(), listeners, hello, ready_timeout, running: None }
+        Self { program, listeners, hello, ready_timeout, running: None }
     }
 
     /// Begins a reload, unless one runs; says whether it has. So many connections are about to move.

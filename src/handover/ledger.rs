@@ -30,7 +30,7 @@ use rustix::io::{pread, pwrite, retry_on_intr};
 
 use super::Carried;
 use super::place::Place;
-use super::record::{self, AHEAD_AT_MOST, Ahead, Moment, Protocol, Record};
+use super::record::{self, AHEAD_AT_MOST, Ahead, Moment, Record};
 
 const MAGIC: &[u8; 8] = b"OUTLIVE\n";
 
@@ -138,7 +138,7 @@ impl Ledger {
         write(&self.file, &connection.ahead, ahead.at)?;
         Ok(Some(Record {
             standing: connection.standing,
-            protocol: Protocol::Http1,
+            protocol: connection.standing.protocol(),
             listener,
             peer: connection.peer,
             since: Moment::from(connection.since),

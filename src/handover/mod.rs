@@ -19,6 +19,7 @@ pub mod elders;
 pub mod launch;
 mod ledger;
 pub mod link;
+pub mod parcel;
 pub mod passage;
 pub mod place;
 pub mod predecessor;
@@ -87,7 +88,8 @@ pub struct Carried {
     pub since: Instant,
     /// Requests served on it.
     pub requests: u64,
-    /// Bytes that were read from the socket and belong to requests that nobody has begun to serve.
+    /// Bytes that were read from the socket and belong to requests that nobody has begun to serve. Of an upgraded
+    /// connection, first its [parcel](parcel).
     pub ahead: Bytes,
 }
 

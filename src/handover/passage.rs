@@ -22,7 +22,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::sync::{mpsc as unbounded, oneshot, watch};
 
 use super::link::{self, Message};
-use super::record::{Ahead, Moment, Protocol, Record, SIZE};
+use super::record::{Ahead, Moment, Record, SIZE};
 use super::{Carried, Carrier};
 
 /// Bytes read ahead that a message carries itself.
@@ -162,7 +162,7 @@ fn send(link: &OwnedFd, connection: &Carried, patience: Duration) -> io::Result<
 fn encode(connection: &Carried) -> io::Result<(Message, Option<File>)> {
     let record = Record {
         standing: connection.standing,
-        protocol: Protocol::Http1,
+        protocol: connection.standing.protocol(),
         listener: 0,
         peer: connection.peer,
         since: Moment::from(connection.since),

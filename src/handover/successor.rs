@@ -16,7 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::launch::{SUBCOMMAND, THIS_PROGRAM};
+use super::launch::{LIFE, PARENT, THIS_PROGRAM};
 use super::link::{self, Hello, Link, MOST_DESCRIPTORS, Message};
 use super::record::VERSION;
 
@@ -51,6 +51,12 @@ impl Program {
         };
         let path = path.or_else(|| std::env::current_exe().ok()).unwrap_or(name);
         Self { path, arguments: arguments.collect() }
+    }
+
+    /// Another program.
+    #[must_use]
+    pub fn new(path: PathBuf, arguments: Vec<OsString>) -> Self {
+        Self { path, arguments }
     }
 
     /// Where it is on disk.
@@ -266,7 +272,7 @@ fn end(process: OwnedFd) {
 fn spawn(program: &Program, link: OwnedFd) -> io::Result<(Child, Words)> {
     let (words, stderr) = pipe_for_words()?;
     let child = Command::new(THIS_PROGRAM)
-        .args([SUBCOMMAND, "--"])
+        .env(LIFE, PARENT)
         .arg(&program.path)
         .args(&program.arguments)
         .stdin(link)

@@ -17,6 +17,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use super::entrusted::{Copies, Entrusted, describe};
 use super::io::{Detached, Io};
 use super::registry::{Entry, Local};
+use super::upgrade::handlers::Resume;
+use crate::handover::parcel::Parcel;
 use crate::handover::{Carried, Carrier};
 
 /// Where a worker's connections wait to be carried.
@@ -106,8 +108,8 @@ pub(super) async fn depart(io: Io, local: &Local, entry: &Entry) -> Option<Io> {
     if !local.can_leave(entry) {
         return Some(io);
     }
-    let entrusted = entry.entrusted.replace(Entrusted::Never);
-    let (stream, ahead, entry_of_io) = io.into_parts();
+    let entrusted = entry.traffic.entrusted.replace(Entrusted::Never);
+    let (stream, ahead, traffic) = io.into_parts();
     if entrusted.is_current() {
         local.gauges().handed_over.fetch_add(1, Ordering::Relaxed);
         return None; // its copy is all that is needed
@@ -125,7 +127,16 @@ pub(super) async fn depart(io: Io, local: &Local, entry: &Entry) -> Option<Io> {
     let stays = local.departures.leave(connection).await?;
     entry.stays.set(true);
     let stream = Detached::new(stays.socket, stays.peer.is_some()).ok()?.attach().ok()?;
-    Some(Io::new(stream, stays.ahead, entry_of_io))
+    Some(Io::new(stream, stays.ahead, traffic))
+}
+
+/// Lets an upgraded connection leave with its parcel; returns it if that is not possible.
+pub(super) async fn depart_upgraded(mut io: Io, parcel: &Parcel, local: &Local, entry: &Entry) -> Option<Io> {
+    let ahead = std::mem::take(&mut io.ahead);
+    io.ahead = parcel.encode(&ahead);
+    let mut stays = depart(io, local, entry).await?;
+    stays.ahead = ahead;
+    Some(stays)
 }
 
 /// A connection that has come from another process.
@@ -136,6 +147,8 @@ pub(crate) struct Arrival {
     pub(crate) last: bool,
     /// Without one, it is one too many.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// Who goes on with it, if it is upgraded.
+    pub(crate) resume: Option<Resume>,
 }
 
 impl Detached {

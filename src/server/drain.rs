@@ -7,8 +7,10 @@
 //! there, past nothing but the connections that can leave at once.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -67,9 +69,9 @@ pub struct Plan {
     pub succeeded: bool,
     /// Told when nothing is accepted any more; listeners aren't held open longer than that then.
     pub closed: Option<oneshot::Sender<()>>,
-    /// How many of something else have yet to end, for which a drain waits: older processes, since they are killed when it
-    /// is over, or connections on their way to a successor, since they may come back.
-    pub pending: watch::Receiver<usize>,
+    /// How many of other things have yet to end, for which a drain waits: older processes, since they are killed when it
+    /// is over, connections on their way to a successor, since they may come back, background tasks.
+    pub pending: Vec<watch::Receiver<usize>>,
     /// A way for connections to the next process; until it is known whether there is one, the drain does not close.
     pub way: Way,
     /// Ends the process a little after the window, should the drain not come to its own end. `None`: the process isn't
@@ -224,7 +226,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
             server.close_listeners();
             let _ = closed.send(()); // whoever asked may have gone
         }
-        let alone = *plan.pending.borrow_and_update() == 0;
+        let alone = plan.pending.iter_mut().all(|pending| *pending.borrow_and_update() == 0);
         let reached = match phase {
             Phase::Settling => workers.iter().all(|worker| worker.running_since_before.load(Ordering::Acquire) == 0),
             _ => server.gauges.connections() == 0,
@@ -253,7 +255,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
                 return Waited::Hammered;
             }
             Ok(()) = plan.window.changed() => {}
-            Ok(()) = plan.pending.changed() => {}
+            () = any_changed(&mut plan.pending) => {}
             () = plan.way.known(server), if plan.way.is_awaited() => {}
         }
     }
@@ -262,7 +264,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
 /// Says that all who could leave at once have left, if so: the rest may take the whole window.
 fn tell_handed_over(gauges: &Gauges) -> bool {
     let (connections, requests) = (gauges.handed_over(), gauges.requests());
-    let over = connections > 0 && gauges.connections() <= requests;
+    let over = connections > 0 && gauges.connections() <= requests + gauges.upgraded();
     if over {
         journal::log(Event::HandedOver { connections, took: gauges.handover_time(), requests });
     }
@@ -271,6 +273,24 @@ fn tell_handed_over(gauges: &Gauges) -> bool {
 
 fn deadline(began: Instant, window: Window) -> Option<Instant> {
     window.and_then(|window| began.checked_add(window))
+}
+
+/// Waits until one of them changes; those that nobody changes any more are left out.
+async fn any_changed(all: &mut [watch::Receiver<usize>]) {
+    let mut changes: Vec<_> = all.iter_mut().map(|one| Box::pin(one.changed())).collect();
+    poll_fn(|cx| {
+        let mut changed = false;
+        changes.retain_mut(|change| match change.as_mut().poll(cx) {
+            Poll::Ready(Ok(())) => {
+                changed = true;
+                true
+            }
+            Poll::Ready(Err(_)) => false,
+            Poll::Pending => true,
+        });
+        if changed { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 async fn at(instant: Option<Instant>) {
@@ -284,7 +304,7 @@ async fn at(instant: Option<Instant>) {
 async fn cut(server: &mut Server) -> BTreeMap<String, usize> {
     let mut routes = BTreeMap::new();
     if server.gauges.connections() > 0 {
-        let counted = server.gauges.requests();
+        let counted = server.gauges.requests() + server.gauges.upgraded();
         let at_stake = server.at_stake(LAST_WORDS).await;
         // A stuck worker can't name its requests, but they count.
         let unnamed = counted.saturating_sub(at_stake.len());

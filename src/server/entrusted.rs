@@ -8,8 +8,8 @@
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -39,14 +39,46 @@ pub(crate) enum Entrusted {
     Never,
 }
 
+/// The same, wherever its connection's socket is: an application may have it on another thread.
+#[derive(Debug, Default)]
+pub(crate) struct Trust {
+    state: Mutex<Entrusted>,
+    /// Whether anything needs to be done before a byte is read: known without the lock, since it hardly ever does.
+    touchable: AtomicBool,
+}
+
+impl Trust {
+    pub(crate) fn replace(&self, entrusted: Entrusted) -> Entrusted {
+        let mut state = self.lock();
+        self.touchable.store(entrusted.is_touchable(), Ordering::Relaxed);
+        std::mem::replace(&mut *state, entrusted)
+    }
+
+    /// Something is about to happen that the record doesn't tell of.
+    pub(crate) fn touch(&self) {
+        if self.is_touchable() {
+            self.lock().touch();
+            self.touchable.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether anything needs to be done before a byte is read.
+    pub(crate) fn is_touchable(&self) -> bool {
+        self.touchable.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entrusted> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Entrusted {
     /// Whether the next process would go on with the connection as it stands.
     pub(crate) fn is_current(&self) -> bool {
         matches!(self, Self::At(place, _) if place.is_current())
     }
 
-    /// Something is about to happen that the record doesn't tell of.
-    pub(crate) fn touch(&mut self) {
+    fn touch(&mut self) {
         match self {
             Self::At(place, _) => place.set_busy(),
             Self::Asked => *self = Self::No,
@@ -54,8 +86,7 @@ impl Entrusted {
         }
     }
 
-    /// Whether anything needs to be done before a byte is read.
-    pub(crate) fn is_touchable(&self) -> bool {
+    fn is_touchable(&self) -> bool {
         self.is_current() || matches!(self, Self::Asked)
     }
 }
@@ -81,12 +112,12 @@ impl Copies {
             return;
         }
         let began = Instant::now();
-        waiting.retain(|(owner, _)| matches!(*owner.entrusted.borrow(), Entrusted::Asked));
+        waiting.retain(|(owner, _)| matches!(*owner.traffic.entrusted.lock(), Entrusted::Asked));
         let (owners, copies): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
         let mut places = carrier.entrust(&copies).into_iter();
         for owner in owners {
             let entrusted = places.next().map_or(Entrusted::Never, |place| Entrusted::At(place, now));
-            owner.entrusted.replace(entrusted);
+            owner.traffic.entrusted.replace(entrusted);
         }
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         gauges.handover_usec.fetch_add(took, Ordering::Relaxed);
@@ -101,7 +132,7 @@ impl Local {
     pub(crate) fn wants_copy(&self, entry: &Entry, in_head: bool) -> bool {
         self.phase() == Phase::Settling
             && self.departures.are_open()
-            && match &*entry.entrusted.borrow() {
+            && match &*entry.traffic.entrusted.lock() {
                 Entrusted::No => entry.born <= self.recently(),
                 Entrusted::At(place, written) => !place.is_current() && (!in_head || *written < self.recently()),
                 Entrusted::Asked | Entrusted::Never => false,
@@ -114,11 +145,11 @@ impl Local {
             return;
         }
         let (Some(carrier), Ok(socket)) = (self.departures.carrier(), io.duplicate()) else {
-            entry.entrusted.replace(Entrusted::Never);
+            entry.traffic.entrusted.replace(Entrusted::Never);
             return;
         };
         let copy = describe(socket, io.ahead.clone(), entry);
-        match entry.entrusted.take() {
+        match entry.traffic.entrusted.replace(Entrusted::No) {
             Entrusted::At(mut place, _) => {
                 let entrusted = if carrier.renew(&mut place, &copy) {
                     Entrusted::At(place, self.recently())
@@ -126,10 +157,10 @@ impl Local {
                     place.vacate();
                     Entrusted::Never
                 };
-                entry.entrusted.replace(entrusted);
+                entry.traffic.entrusted.replace(entrusted);
             }
             Entrusted::No | Entrusted::Asked | Entrusted::Never => {
-                entry.entrusted.replace(Entrusted::Asked);
+                entry.traffic.entrusted.replace(Entrusted::Asked);
                 if self.departures.copies.add(entry, copy) {
                     self.departures.copies.deposit(&*carrier, self.gauges(), self.recently());
                 } else {
@@ -143,6 +174,7 @@ impl Local {
 /// A connection that waits, with everything that the next process needs to know of it.
 pub(crate) fn describe(socket: OwnedFd, ahead: Bytes, entry: &Entry) -> Carried {
     let standing = match (ahead.is_empty(), entry.requests.get()) {
+        _ if entry.is_upgraded() => Standing::Upgraded,
         (false, _) => Standing::Head,
         (true, 0) => Standing::Fresh,
         (true, _) => Standing::Idle,

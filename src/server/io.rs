@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::entrusted::Entrusted;
-use super::registry::Entry;
+use super::traffic::Traffic;
 
 /// A client's socket, known to this thread's runtime.
 #[derive(Debug)]
@@ -76,24 +76,29 @@ impl Stream {
     }
 }
 
-/// The socket with what was read ahead of it, and its entry in the books.
+/// The socket with what was read ahead of it, and its books.
 #[derive(Debug)]
 pub(crate) struct Io {
     /// There until [`Self::into_parts`] takes it.
     stream: Option<Stream>,
     /// Bytes that were read already and come first.
     pub(crate) ahead: Bytes,
-    entry: Rc<Entry>,
+    traffic: Arc<Traffic>,
 }
 
 impl Io {
-    pub(crate) fn new(stream: Stream, ahead: Bytes, entry: Rc<Entry>) -> Self {
-        Self { stream: Some(stream), ahead, entry }
+    pub(crate) fn new(stream: Stream, ahead: Bytes, traffic: Arc<Traffic>) -> Self {
+        Self { stream: Some(stream), ahead, traffic }
     }
 
     /// The opposite of [`Self::new`].
-    pub(crate) fn into_parts(mut self) -> (Option<Stream>, Bytes, Rc<Entry>) {
-        (self.stream.take(), std::mem::take(&mut self.ahead), Rc::clone(&self.entry))
+    pub(crate) fn into_parts(mut self) -> (Option<Stream>, Bytes, Arc<Traffic>) {
+        (self.stream.take(), std::mem::take(&mut self.ahead), Arc::clone(&self.traffic))
+    }
+
+    /// The connection's books.
+    pub(crate) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
     }
 
     fn stream(&self) -> &Stream {
@@ -125,9 +130,9 @@ impl Io {
 
     /// Reads what is there into `buffer`, or fails with `WouldBlock`.
     pub(crate) fn try_bytes(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.entry.entrusted.borrow_mut().touch();
+        self.traffic.entrusted.touch();
         let read = self.stream().try_read(buffer)?;
-        self.entry.read.set(self.entry.read.get() + read as u64);
+        self.traffic.add_read(read);
         Ok(read)
     }
 
@@ -144,11 +149,11 @@ impl Io {
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(Ok(written)) => {
-                self.entry.write_blocked.set(false);
-                self.entry.written.set(self.entry.written.get() + *written as u64);
+                self.traffic.set_write_blocked(false);
+                self.traffic.add_written(*written);
             }
-            Poll::Ready(Err(_)) => self.entry.write_blocked.set(false),
-            Poll::Pending => self.entry.write_blocked.set(true),
+            Poll::Ready(Err(_)) => self.traffic.set_write_blocked(false),
+            Poll::Pending => self.traffic.set_write_blocked(true),
         }
     }
 }
@@ -157,7 +162,7 @@ impl Drop for Io {
     fn drop(&mut self) {
         let Some(stream) = &self.stream else { return };
         // A copy that lies in a vault would keep the connection open for the client.
-        if let Entrusted::At(place, _) = self.entry.entrusted.replace(Entrusted::Never) {
+        if let Entrusted::At(place, _) = self.traffic.entrusted.replace(Entrusted::Never) {
             stream.shutdown(Shutdown::Both);
             place.vacate();
         }
@@ -172,9 +177,9 @@ impl AsyncRead for Io {
             self.ahead.advance(length);
             return Poll::Ready(Ok(()));
         }
-        if self.entry.entrusted.borrow().is_touchable() {
+        if self.traffic.entrusted.is_touchable() {
             ready!(self.stream().poll_read_ready(cx))?;
-            self.entry.entrusted.borrow_mut().touch();
+            self.traffic.entrusted.touch();
         }
         let before = buf.filled().len();
         let result = match self.stream_mut() {
@@ -182,7 +187,7 @@ impl AsyncRead for Io {
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         let more = buf.filled().len() - before;
-        self.entry.read.set(self.entry.read.get() + more as u64);
+        self.traffic.add_read(more);
         result
     }
 }
