@@ -77,7 +77,8 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
         let left = drive(&mut connection, worker, entry).await;
         io = match connection.into_parts().and_then(take_back) {
             Some(io) => io,
-            None => return watch::over(local, entry).await,
+            // Boxed, so that connections which are never upgraded need no room for it.
+            None => return Box::pin(watch::over(local, entry)).await,
         };
         match left {
             Left::Ended { lingering, error } => {
