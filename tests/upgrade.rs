@@ -43,6 +43,7 @@ struct Lines {
 
 impl App for Lines {
     type Body = Empty<Bytes>;
+    type Error = Infallible;
 
     async fn call(
         &self,
