@@ -84,13 +84,18 @@ impl Summary<'_> {
             let runs = counted(took.len(), "run");
             writeln!(f, "command         {runs}, {failed} failed, median {median}, longest {longest}")?;
         }
+        if let Some(since) = self.tally.command_runs().filter(|_| self.interrupted) {
+            writeln!(f, "command         still ran after {}", time(since))?;
+        }
         if let Some((number, gap)) = worst(rounds, |round| round.gap) {
             writeln!(f, "gap             at most {} without a good answer, in round {number}", time(gap))?;
         }
         let Survival { kept, survived } = self.tally.survival();
-        let [kept, survived] = [kept, survived].map(|count| grouped(count as u64));
-        writeln!(f, "connections     {survived} of {kept} kept-alive ones survived their round")?;
-        writeln!(f, "                {} were closed in good order", grouped(self.tally.closed_in_order))?;
+        if kept > 0 {
+            let [kept, survived] = [kept, survived].map(|count| grouped(count as u64));
+            writeln!(f, "connections     {survived} of {kept} kept-alive ones survived their round")?;
+            writeln!(f, "                {} were closed in good order", grouped(self.tally.closed_in_order))?;
+        }
         if self.tally.declined > 0 {
             let declined = grouped(self.tally.declined);
             writeln!(f, "                {declined} HTTP/2 streams were declined, for a retry without loss")?;

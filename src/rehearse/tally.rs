@@ -318,6 +318,12 @@ impl Tally {
         self.totals().failures == 0 && self.commands_failed() == 0 && self.missed() == 0
     }
 
+    /// For how long the command has been running, if it runs.
+    pub(super) fn command_runs(&self) -> Option<Duration> {
+        let LastCommand { start, end } = self.command;
+        if end.is_none() { Some(start?.elapsed()) } else { None }
+    }
+
     fn is_near(&self, began: Instant) -> bool {
         self.command.start.is_some() && self.command.end.is_none_or(|end| began <= end + NEAR)
     }
