@@ -35,7 +35,8 @@ const GREETING: &str = "GET /echo HTTP/1.1\r\nHost: test\r\nConnection: upgrade\
 /// Answers every line with the number of lines so far and the line, in capitals.
 ///
 /// `/echo` is told of the end and says goodbye; `/deaf` isn't; `/move` hands its connections over, and those that it
-/// must keep go on; `/away` gives its connection to another thread; `/quit` ends it at once; `/plain` doesn't upgrade.
+/// must keep go on; `/away` and what is beneath it give their connections to other threads; `/quit` ends it at once;
+/// `/plain` doesn't upgrade.
 #[derive(Clone)]
 struct Lines {
     refused: mpsc::UnboundedSender<Refusal>,
@@ -65,11 +66,11 @@ impl App for Lines {
             match path.as_str() {
                 "/echo" => session.until(&leave.expect("a request for an upgrade")).await.bid_farewell().await,
                 "/quit" => session.bid_farewell().await,
-                "/move" => session.move_on(&refused).await,
+                "/move" | "/away/move" => session.move_on(&refused).await,
                 _ => session.serve_on().await,
             }
         };
-        if request.uri().path() == "/away" {
+        if request.uri().path().starts_with("/away") {
             std::thread::spawn(|| tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(go_on));
         } else {
             tokio::spawn(go_on);
@@ -152,7 +153,7 @@ impl Session {
 fn handlers() -> Handlers {
     Handlers::new()
         .on("lines", async |connection, state| {
-            assert!(connection.info().is_some_and(|info| &*info.listener == "http"));
+            assert_eq!(&*connection.info().listener, "http");
             Session::resume(connection, &state).serve_on().await;
         })
         .on("panic", async |_, _| panic!("as asked"))
@@ -415,8 +416,14 @@ async fn cross(running: &mut Running, known: bool) -> (Running, outlive::server:
 
 #[tokio::test]
 async fn they_go_on_in_the_next_process() {
+    for path in ["/move", "/away/move"] {
+        goes_on(path).await;
+    }
+}
+
+async fn goes_on(path: &str) {
     let mut running = start().await;
-    let mut client = running.upgraded("/move").await;
+    let mut client = running.upgraded(path).await;
     assert_eq!(running.refused.recv().await, Some(Refusal::TooEarly));
     assert_eq!(client.ask("one\n").await, "1 ONE\n");
     client.send("two\nthr").await;

@@ -169,6 +169,20 @@ fn halves(server: SocketAddr, mut change: impl FnMut()) {
     }
 }
 
+/// Nobody can say what a killed process had still in its hands.
+#[test]
+fn a_crash_ends_them() {
+    let systemd = FakeSystemd::with_http().keeping(64);
+    let mut service = start(&systemd);
+    let mut member = Member::join(systemd.http(), "anna");
+    member.talk();
+    service.signal(Signal::KILL);
+    service.wait_for_exit();
+    member.lost();
+    let _next = start(&systemd);
+    Member::join(systemd.http(), "anna").talk();
+}
+
 #[test]
 fn where_nothing_is_kept_members_are_told() {
     let systemd = FakeSystemd::with_http();
