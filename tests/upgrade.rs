@@ -2,15 +2,19 @@
 //! how they go on in the next process.
 
 use std::convert::Infallible;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Empty;
+use outlive::handover::parcel::Parcel;
+use outlive::handover::record::Standing;
 use outlive::handover::{Carried, Carrier};
 use outlive::journal::DrainSummary;
 use outlive::server::app::App;
@@ -487,11 +491,44 @@ async fn a_handlers_panic_ends_its_own_connection() {
     let held = Arc::new(Held::default());
     running.drain(PATIENCE, Some(Arc::<Held>::clone(&held))).await;
     let mut carried = std::mem::take(&mut *held.connections.lock().unwrap());
-    let parcel = outlive::handover::parcel::Parcel { handler: "panic".into(), route: "".into(), state: Bytes::new() };
+    let parcel = Parcel { handler: "panic".into(), route: "".into(), state: Bytes::new() };
     carried[0].ahead = parcel.encode(b"");
     next.server.adopt(carried).await;
     client.closed().await;
     next.until(|gauges| gauges.connections() == 0).await;
     let mut other = next.upgraded("/echo").await;
     assert_eq!(other.ask("a\n").await, "1 A\n");
+}
+
+/// Whoever has written what a process finds, it is read or refused.
+#[tokio::test]
+async fn what_is_no_parcel_is_closed_and_counted() {
+    let next = start().await;
+    let parcel = Parcel { handler: "lines".into(), route: "/".into(), state: Bytes::from_static(b"\x07") };
+    let good = parcel.encode(b"rest\n");
+    let mut broken: Vec<Vec<u8>> = (0..good.len() - 5).map(|length| good[..length].to_vec()).collect();
+    broken.extend([vec![0xff; 8], vec![0xff; 300], [&[1, 0, 0, 0, 0, 0, 0, 0, 0xff][..], b"rest"].concat()]);
+    let number = broken.len();
+    let (connections, clients): (Vec<_>, Vec<_>) = broken.into_iter().map(|ahead| carried(ahead.into())).unzip();
+    let adopted = next.server.adopt(connections).await;
+    assert_eq!((adopted.unhandled, adopted.total()), (number, number));
+    for mut client in clients {
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+
+    let (connection, mut client) = carried(good);
+    assert_eq!(next.server.adopt(vec![connection]).await.whole, 1);
+    let mut answer = [0; 7];
+    tokio::task::spawn_blocking(move || client.read_exact(&mut answer).map(|()| assert_eq!(&answer, b"8 REST\n")))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+/// An upgraded connection, and its client's end.
+fn carried(ahead: Bytes) -> (Carried, UnixStream) {
+    let (socket, client) = UnixStream::pair().unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (standing, listener, since) = (Standing::Upgraded, "http".into(), Instant::now());
+    (Carried { socket: socket.into(), standing, listener, peer: None, since, requests: 1, ahead }, client)
 }

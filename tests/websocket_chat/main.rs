@@ -8,6 +8,7 @@
 mod support;
 
 mod client;
+mod settling;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
