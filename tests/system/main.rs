@@ -10,6 +10,7 @@ mod hardening;
 mod hostile;
 mod journal;
 mod last_good;
+mod load;
 mod rehearse;
 mod reload;
 mod restart;
