@@ -56,7 +56,8 @@ fn main() -> Outcome<()> {
         let rates: Vec<_> = loads.iter().map(|loads| format!("{:.0}", loads[round].rate)).collect();
         eprintln!("round {} of {ROUNDS}: {} requests/s", round + 1, rates.join(", "));
     }
-    let mut table = String::from("| | requests/s | ratio | µs of processor time a request | ratio |\n|---|---:|---:|---:|---:|\n");
+    let mut table =
+        String::from("| | requests/s | ratio | µs of processor time a request | ratio |\n|---|---:|---:|---:|---:|\n");
     for (index, (_, what, base)) in SERVERS.iter().enumerate() {
         let base = &loads[SERVERS.iter().position(|(name, ..)| name == base).unwrap_or(index)];
         let (rate, rates) = figure(&loads[index], base, |load| load.rate);
@@ -84,6 +85,10 @@ fn hello() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(b"hello\n")));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+async fn answer_plain(_: Request<hyper::body::Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(hello())
 }
 
 async fn answer(_: Request<outlive::Body>) -> Response<Full<Bytes>> {
@@ -127,7 +132,7 @@ async fn plain(address: SocketAddr) -> std::io::Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         tokio::task::spawn_local(async move {
-            let service = service_fn(|_| async { Ok::<_, Infallible>(hello()) });
+            let service = service_fn(answer_plain);
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
