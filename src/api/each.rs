@@ -50,8 +50,7 @@ impl<A: App> App for Each<A> {
     }
 }
 
-type AnyAnswer<'app> =
-    Pin<Box<dyn Future<Output = Result<Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>> + 'app>>;
+type AnyAnswer<'app> = Pin<Box<dyn Future<Output = Result<Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>> + 'app>>;
 
 /// Any application at all.
 pub(super) trait AnyApp: Send {

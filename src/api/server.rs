@@ -112,7 +112,11 @@ impl Server {
     /// Serves another application on the listener of that name than on the others.
     ///
     /// Its requests cost one allocation more.
-    pub fn app<K>(mut self, listener: impl Into<String>, app: impl IntoApp<K, Call: super::app::Call<Body: Send>>) -> Self {
+    pub fn app<K>(
+        mut self,
+        listener: impl Into<String>,
+        app: impl IntoApp<K, Call: super::app::Call<Body: Send>>,
+    ) -> Self {
         let listener = listener.into();
         self.others.push((listener.as_str().into(), Box::new(Direct(app.into_call()))));
         self.setup.served.push(listener);
@@ -423,9 +427,7 @@ impl<A: App + Send> Ready<A> {
     fn run(self) -> Result<Ended, Error> {
         let Self { app, setup, origin, reporter } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-        let ended = runtime
-            .map_err(Error::from)
-            .and_then(|runtime| runtime.block_on(control::run(app, setup, origin)));
+        let ended = runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(control::run(app, setup, origin)));
         reporter.report(ended)
     }
 }

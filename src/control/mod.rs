@@ -52,8 +52,8 @@ use crate::systemd::notify::{Notification, Notifier};
 use crate::systemd::watchdog;
 
 pub use address::{Address, AddressError};
-pub use draining::Draining;
 pub(crate) use draining::DrainTeller;
+pub use draining::Draining;
 pub use ended::Ended;
 pub use error::Error;
 pub use hooks::Signal;

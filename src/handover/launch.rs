@@ -49,7 +49,8 @@ static BEFORE_MAIN: extern "C" fn() = before_main;
 extern "C" fn before_main() {
     let Some(life) = std::env::var_os(LIFE) else { return };
     // Whoever may set the environment of a program that runs with another's rights may not say what it becomes.
-    if rustix::process::getuid() != rustix::process::geteuid() || rustix::process::getgid() != rustix::process::getegid()
+    if rustix::process::getuid() != rustix::process::geteuid()
+        || rustix::process::getgid() != rustix::process::getegid()
     {
         return;
     }

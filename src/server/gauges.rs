@@ -46,12 +46,7 @@ impl Gauges {
 
     /// All zero, beginning now; how many workers there will be isn't known yet.
     pub(crate) fn before_workers(generation: u64) -> Self {
-        Self {
-            workers: OnceLock::new(),
-            draining: AtomicBool::new(false),
-            generation,
-            began: Instant::now(),
-        }
+        Self { workers: OnceLock::new(), draining: AtomicBool::new(false), generation, began: Instant::now() }
     }
 
     /// Says how many workers there are. The first call counts.

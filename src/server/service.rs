@@ -225,7 +225,11 @@ fn sources(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn report(exchange: &Exchange, panic: panics::Panic) {
-    journal::log(Event::HandlerPanicked { route: route_of(exchange), message: panic.message, location: panic.location });
+    journal::log(Event::HandlerPanicked {
+        route: route_of(exchange),
+        message: panic.message,
+        location: panic.location,
+    });
 }
 
 pin_project! {
