@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod client;
 pub mod container;
 pub mod datagram;
+pub mod example;
 pub mod fake_journald;
 pub mod fake_systemd;
 pub mod held;

@@ -1,0 +1,70 @@
+//! Examples, and programs like them, built for a test.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::OUTLIVE;
+use super::running::Text as _;
+
+/// The crates that examples use.
+const CRATES: [&str; 5] = ["axum", "futures_util", "http", "outlive", "tokio"];
+
+/// An example that was built, and what it was built with.
+pub struct Example {
+    /// The program.
+    pub program: PathBuf,
+    /// The libraries, by the names of their crates.
+    libraries: HashMap<String, PathBuf>,
+}
+
+impl Example {
+    /// Builds an example as Cargo does. Libraries are those that the test itself was built with.
+    #[track_caller]
+    pub fn build(name: &str) -> Self {
+        let release = Path::new(OUTLIVE).parent().is_some_and(|folder| folder.ends_with("release"));
+        let output = Command::new(env!("CARGO"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(["build", "--quiet", "--locked", "--message-format=json", "--example", name])
+            .args(["--profile", if release { "release" } else { "dev" }])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", output.text());
+        let mut program = None;
+        let mut libraries = HashMap::new();
+        for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let message: Value = serde_json::from_slice(line).unwrap();
+            let crate_name = message["target"]["name"].as_str().unwrap_or_default();
+            if let Some(path) = message["executable"].as_str().filter(|_| crate_name == name) {
+                program = Some(path.into());
+            }
+            let files = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            if let Some(library) = files.filter(|file| file.ends_with(".rlib")).last() {
+                libraries.insert(crate_name.replace('-', "_"), library.into());
+            }
+        }
+        Self { program: program.expect("Cargo names the program that it has built"), libraries }
+    }
+
+    /// Builds another program with the same libraries, as whoever has changed the source would, only faster.
+    #[track_caller]
+    pub fn rebuild(&self, source: &Path, program: &Path) {
+        let compiler = Path::new(env!("CARGO")).with_file_name("rustc");
+        let mut command = Command::new(compiler);
+        command.args(["--edition=2024", "--crate-name=changed", "-o"]).arg(program).arg(source);
+        for name in CRATES {
+            let library = self.libraries.get(name).unwrap_or_else(|| panic!("no library {name}"));
+            command.arg("--extern").arg(format!("{name}={}", library.display()));
+            command.arg("-L").arg(format!("dependency={}", library.parent().unwrap().display()));
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", output.text());
+    }
+}
+
+/// An example's source.
+pub fn source(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.rs"))).unwrap()
+}
