@@ -41,8 +41,8 @@ pub enum Error {
     },
     /// There is nothing to listen on.
     #[error(
-        "there is nothing to listen on: systemd has passed no socket, and no listener has an address \
-         (Server::bind gives it one)"
+        "there is nothing to listen on: systemd has passed no socket, and nothing says where to listen instead ([listen.NAME] \
+         bind in outlive's configuration, Server::bind in a program)"
     )]
     NothingToListenOn,
     /// An application was registered for a listener that there isn't.

@@ -30,6 +30,7 @@ struct Panics;
 
 impl App for Panics {
     type Body = Full<Bytes>;
+    type Error = Infallible;
 
     async fn call(
         &self,
