@@ -15,6 +15,7 @@ pub use server::body::{BodyTooLong, RequestBody as Body};
 pub use server::exchange::{ConnectionInfo, Exchange, Outcome, Peer};
 pub use server::gauges::Gauges;
 pub use server::limits::Limits;
+pub use server::upgrade;
 pub use status::InUse;
 
 // What follows is no public interface. It is visible for the program that is built of it, and for tests, and may change

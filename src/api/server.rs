@@ -1,11 +1,13 @@
 //! The builder.
 
 use std::fmt;
+use std::future::Future;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -22,6 +24,7 @@ use crate::server::app::{App, Observer};
 use crate::server::exchange::ConnectionInfo;
 use crate::server::gauges::Gauges;
 use crate::server::limits::Limits;
+use crate::server::upgrade::{Connection, Handlers};
 use crate::status::InUse;
 
 /// A server, before it serves: made with [`new`](Self::new), told what to do, and set going with
@@ -79,6 +82,7 @@ impl Server {
             watchdog: true,
             control: ControlSocketAt::Usual,
             observer: None,
+            handlers: Handlers::new(),
             serves: "requests".to_owned(),
             notes: Vec::new(),
             configuration: InUse::default(),
@@ -239,6 +243,29 @@ impl Server {
                 extensions.insert(extension);
             }
         }));
+        self
+    }
+
+    /// Goes on with upgraded connections, WebSockets say, that the process before has
+    /// [handed over](Connection::hand_over) under that name: `handler` is called with each of them, and with the state that
+    /// was sent along. Names and states are a promise from one version of the program to the next.
+    ///
+    /// ```
+    /// # let server =
+    /// outlive::Server::new().upgraded("echo", async |connection, _state| {
+    ///     let (mut read, mut write) = tokio::io::split(connection);
+    ///     let _ = tokio::io::copy(&mut read, &mut write).await;
+    /// });
+    /// ```
+    ///
+    /// It runs on the thread of a worker, where it mustn't block; a panic ends its own connection. A connection that has no
+    /// handler is closed, and the log says so. See [`upgrade`](crate::upgrade) for all of it.
+    pub fn upgraded<F, R>(mut self, name: &str, handler: F) -> Self
+    where
+        F: Fn(Connection, Bytes) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.setup.handlers = self.setup.handlers.on(name, handler);
         self
     }
 

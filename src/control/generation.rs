@@ -5,10 +5,10 @@ use crate::status::runtime_directory;
 /// Where the number of the last process is noted.
 const FILE: &str = "generation";
 
-/// The number of the last process that was the service; 0 if there was none.
-pub(super) fn last() -> u64 {
+/// The number of the last process that was the service, if that was noted.
+pub(super) fn last() -> Option<u64> {
     let text = runtime_directory().and_then(|folder| std::fs::read_to_string(folder.join(FILE)).ok());
-    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    text.and_then(|text| text.trim().parse().ok())
 }
 
 pub(super) fn note(generation: u64) {

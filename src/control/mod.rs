@@ -40,9 +40,10 @@ use window::WindowKeeper;
 
 use crate::handover::elders::Elders;
 use crate::handover::link::Link;
+use crate::handover::successor::Unreadable;
 use crate::journal::{self, Event, count};
 use crate::server::app::App;
-use crate::server::drain::{self, Plan};
+use crate::server::drain::{self, Plan, Way};
 use crate::server::gauges::Gauges;
 use crate::server::last_exit::LastExit;
 use crate::server::{Options, Server, ServerError};
@@ -137,7 +138,7 @@ pub(crate) async fn run<A: App + Send>(app: A, mut setup: Setup, origin: Origin)
         Service { server, setup, signals, notifier, gauges, facts, elders, stage, window, asked, reloads };
     match service.until_told().await? {
         Turn::End(told) => Ok(service.drain(told).await),
-        Turn::Succeeded { link, wish, pid } => Ok(service.linger(link, wish, pid).await),
+        Turn::Succeeded(by) => Ok(service.linger(by).await),
     }
 }
 
@@ -167,7 +168,16 @@ struct Service {
 /// What ends a process's time as the service.
 enum Turn {
     End(Told),
-    Succeeded { link: Link, wish: Wish, pid: u32 },
+    Succeeded(Succeeded),
+}
+
+/// Another process is the service.
+struct Succeeded {
+    link: Link,
+    wish: Wish,
+    pid: u32,
+    /// Whether it can go on with connections of this one.
+    adopts: Result<(), Unreadable>,
 }
 
 /// The wish to end.
@@ -205,7 +215,7 @@ impl Service {
         let Some(reloads) = &mut self.reloads else {
             return wish.refuse("this program doesn't start successors: restart it instead");
         };
-        if reloads.begin(wish) {
+        if reloads.begin(wish, self.gauges.connections()) {
             self.facts.enter(State::Reloading);
             self.notifier.send(Notification::Reloading);
         }
@@ -217,13 +227,14 @@ impl Service {
         let given = match result {
             Ok(successor) => {
                 let pid = successor.pid().as_raw_nonzero().get().unsigned_abs();
+                let adopts = successor.adopts();
                 let given = succession::give_way(successor, &self.elders, &self.notifier, status).await;
-                given.map(|link| (link, pid))
+                given.map(|link| (link, pid, adopts))
             }
             Err(error) => Err(error.to_string()),
         };
         match given {
-            Ok((link, pid)) => Some(Turn::Succeeded { link, wish, pid }),
+            Ok((link, pid, adopts)) => Some(Turn::Succeeded(Succeeded { link, wish, pid, adopts })),
             Err(reason) => {
                 self.facts.enter(State::Serving);
                 self.facts.reload_failed(reason.clone());
@@ -255,8 +266,12 @@ impl Service {
         self.window.refresh();
         succession::stop_elders(&self.elders, self.window.watch());
         let window = *self.window.watch().borrow();
-        let way_out = self.setup.handover.then(|| WayOut::open(&self.notifier, self.gauges.generation(), window));
-        let (carrier, way_out) = way_out.unzip();
+        let (way, way_out) = if self.setup.handover {
+            let (way, way_out) = WayOut::open(&self.notifier, self.gauges.generation(), window);
+            (way, Some(way_out))
+        } else {
+            (Way::Closed, None)
+        };
         // Held until the process ends: the last words are bounded as well.
         let last_exit = LastExit::start();
         let (hammer, fallen) = mpsc::unbounded_channel();
@@ -271,8 +286,8 @@ impl Service {
             hammer: fallen,
             succeeded: false,
             closed: None,
-            carrier,
-            elders: tasks::with_elders(&self.setup.tasks, self.elders.left()),
+            way,
+            pending: vec![self.elders.left(), self.setup.tasks.watch()],
             last_exit: Some(last_exit.clone()),
         };
         let last_answers = self.asked.refuse("the service ends");
@@ -300,7 +315,8 @@ impl Service {
     }
 
     /// Finishes the last requests of a process that was succeeded.
-    async fn linger(self, link: Link, wish: Wish, pid: u32) -> Ended {
+    async fn linger(self, by: Succeeded) -> Ended {
+        let Succeeded { link, wish, pid, adopts } = by;
         let Self { mut server, setup, signals, gauges, facts, stage, window, asked, reloads, .. } = self;
         let began = Instant::now();
         let generation = gauges.generation();
@@ -315,7 +331,12 @@ impl Service {
         let (closing, closed) = oneshot::channel();
         let announced = spawn_local(succession::announce(wish, pid, generation + 1, closed));
         let (stop_window, stage) = (window.watch(), stage.subscribe());
-        let (carrier, crossing) = setup.handover.then(|| handover::to_successor(&link)).unzip();
+        let (way, crossing) = if setup.handover {
+            let (way, crossing) = handover::to_successor(&server, &link, adopts);
+            (way, Some(crossing))
+        } else {
+            (Way::Closed, None)
+        };
         let linger = Linger { signals, link, hammer, window: limit, began, stop_window, gauges, stage };
         spawn_local(linger.watch());
         let plan = Plan {
@@ -325,8 +346,8 @@ impl Service {
             hammer: fallen,
             succeeded: true,
             closed: Some(closing),
-            carrier: carrier.flatten(),
-            elders: setup.tasks.watch(),
+            way,
+            pending: crossing.iter().map(handover::Crossing::waiting).chain([setup.tasks.watch()]).collect(),
             last_exit: Some(last_exit.clone()),
         };
         let drain = drain::drain(&mut server, plan).await;
@@ -377,6 +398,7 @@ async fn start<A: App + Send>(
         limits: setup.limits.clone(),
         gauges: Arc::clone(&setup.gauges),
         observer: setup.observer.clone(),
+        handlers: setup.handlers.clone(),
     };
     Ok((Server::start(app, all, options).await?, listening))
 }

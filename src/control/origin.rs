@@ -36,7 +36,7 @@ impl Origin {
             descriptors::raise_limit();
             adopt::make_room(&passed.stored, descriptors::connections_at_most());
             if let Some(link) = passed.link.take() {
-                match Predecessor::greet(link) {
+                match Predecessor::greet(link, descriptors::connections_at_most()) {
                     Ok(greeted) => predecessor = Some(greeted),
                     Err(error) => inherited = Err(Error::Predecessor(error)),
                 }
@@ -62,7 +62,8 @@ impl Origin {
     /// The number of this process since the service was first started.
     pub(crate) fn generation(&self) -> u64 {
         let follows = self.predecessor.as_ref().map(|predecessor| predecessor.hello().generation);
-        follows.unwrap_or_else(super::generation::last) + 1
+        let left = || adopt::former_generation(&self.inherited.as_ref().ok()?.stored);
+        follows.unwrap_or_else(|| left().max(super::generation::last()).unwrap_or(0)) + 1
     }
 
     pub(crate) fn reporter(&self) -> Reporter {

@@ -15,6 +15,7 @@ use crate::handover::successor::Program;
 use crate::server::app::Observer;
 use crate::server::gauges::Gauges;
 use crate::server::limits::Limits;
+use crate::server::upgrade::Handlers;
 use crate::status::InUse;
 
 /// Where the control socket is.
@@ -52,6 +53,8 @@ pub(crate) struct Setup {
     pub(crate) watchdog: bool,
     pub(crate) control: ControlSocketAt,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Who goes on with upgraded connections.
+    pub(crate) handlers: Handlers,
     /// What is served, in a word or two: `12 routes`.
     pub(crate) serves: String,
     /// What people should know beside that.

@@ -53,8 +53,8 @@ pub(super) async fn step_back(server: &mut Server) {
             hammer,
             succeeded: true,
             closed: None,
-            carrier: None,
-            elders: watch::channel(0).1,
+            way: drain::Way::Closed,
+            pending: Vec::new(),
             last_exit: None,
         };
         drain::drain(server, plan).await;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::JoinHandle;
 
 /// Background tasks that a drain waits for, within its window. Clones are of the same server.
 ///
@@ -80,23 +80,4 @@ impl Drop for Task {
     fn drop(&mut self) {
         self.running.send_modify(|running| *running -= 1);
     }
-}
-
-/// How many background tasks and older processes have yet to end.
-pub(super) fn with_elders(tasks: &Tasks, mut elders: watch::Receiver<usize>) -> watch::Receiver<usize> {
-    let mut tasks = tasks.watch();
-    let (sum, others) = watch::channel(*tasks.borrow() + *elders.borrow());
-    spawn_local(async move {
-        loop {
-            let more = tokio::select! {
-                more = tasks.changed() => more,
-                more = elders.changed() => more,
-            };
-            if more.is_err() {
-                return;
-            }
-            sum.send_replace(*tasks.borrow_and_update() + *elders.borrow_and_update());
-        }
-    });
-    others
 }

@@ -529,7 +529,7 @@ impl Event {
             Self::HandoverRefused { connections, reason } => warn!(
                 MESSAGE_ID = message_id::HANDOVER_REFUSED,
                 CONNECTIONS = connections,
-                "{} cannot be handed over to the next process and will be closed: {reason}",
+                "{} cannot be handed over and will be closed: {reason}",
                 count(connections, "connection"),
             ),
             other => debug!("{other:?}"),

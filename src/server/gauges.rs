@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 pub struct Gauges {
     workers: OnceLock<Box<[WorkerGauges]>>,
     draining: AtomicBool,
+    came_back: AtomicUsize,
     generation: u64,
     began: Instant,
 }
@@ -21,6 +22,8 @@ pub struct Gauges {
 pub(crate) struct WorkerGauges {
     pub(crate) connections: AtomicUsize,
     pub(crate) requests: AtomicUsize,
+    /// Connections that are the application's.
+    pub(crate) upgraded: AtomicUsize,
     pub(crate) answered: AtomicU64,
     pub(crate) accepted: AtomicU64,
     /// Requests that ran when the drain began and still run.
@@ -46,7 +49,13 @@ impl Gauges {
 
     /// All zero, beginning now; how many workers there will be isn't known yet.
     pub(crate) fn before_workers(generation: u64) -> Self {
-        Self { workers: OnceLock::new(), draining: AtomicBool::new(false), generation, began: Instant::now() }
+        Self {
+            workers: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            came_back: AtomicUsize::new(0),
+            generation,
+            began: Instant::now(),
+        }
     }
 
     /// Says how many workers there are. The first call counts.
@@ -72,6 +81,12 @@ impl Gauges {
         self.workers().iter().map(|worker| worker.requests.load(Ordering::Relaxed)).sum()
     }
 
+    /// Connections that the application has upgraded, and not ended yet.
+    #[must_use]
+    pub fn upgraded(&self) -> usize {
+        self.workers().iter().map(|worker| worker.upgraded.load(Ordering::Relaxed)).sum()
+    }
+
     /// Requests answered since the process began.
     #[must_use]
     pub fn answered(&self) -> u64 {
@@ -87,7 +102,13 @@ impl Gauges {
     /// Connections that have left for the next process.
     #[must_use]
     pub fn handed_over(&self) -> usize {
-        self.workers().iter().map(|worker| worker.handed_over.load(Ordering::Relaxed)).sum()
+        let left: usize = self.workers().iter().map(|worker| worker.handed_over.load(Ordering::Relaxed)).sum();
+        left.saturating_sub(self.came_back.load(Ordering::Relaxed))
+    }
+
+    /// Counts connections that had left and have come back.
+    pub(crate) fn take_back(&self, connections: usize) {
+        self.came_back.fetch_add(connections, Ordering::Relaxed);
     }
 
     /// How long it took to let them leave, by the worker that took longest.

@@ -14,6 +14,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use pin_project_lite::pin_project;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +23,7 @@ use super::body::{Leftover, RequestBody};
 use super::exchange::{Exchange, Outcome};
 use super::panics;
 use super::registry::{Entry, InFlight, Local};
+use super::upgrade::Leave;
 use crate::journal::{self, Event};
 
 /// How much of a body that the application didn't want is read so that the connection can live on. More costs more
@@ -61,7 +63,11 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
     // Boxed, because hyper's `poll_without_shutdown` wants it to be Unpin.
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let upgradeable = self.protocol == Protocol::Http1 && request.extensions().get::<OnUpgrade>().is_some();
+        if upgradeable {
+            request.extensions_mut().insert(Leave::of(self.local.home(&self.entry)));
+        }
         let exchange = Exchange::new(Arc::clone(&self.entry.info), request.method().clone(), request.uri().clone());
         let exchange = Arc::new(exchange);
         let flight = InFlight::begin(&self.local, &self.entry, Arc::clone(&exchange));
@@ -105,7 +111,11 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
                 Some(rest) => Box::pin(discard(rest, response)).await,
                 None => (response, false),
             };
-            let leaving = unread || local.is_last(&entry);
+            let upgraded = upgradeable && switches(&flight.exchange.method, response.status());
+            if upgraded && let Some(home) = entry.traffic.home() {
+                home.set_upgraded();
+            }
+            let leaving = (unread || local.is_last(&entry)) && !upgraded;
             if leaving && protocol == Protocol::Http1 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -282,8 +292,16 @@ impl<B: Body> Inner<B> {
 
 /// Whether the answer has no body by definition: RFC 9110, section 6.4.1.
 fn is_headless(flight: &InFlight) -> bool {
-    let without = |status: StatusCode| status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    flight.exchange.method == Method::HEAD || flight.status.is_some_and(without)
+    let method = &flight.exchange.method;
+    let without = |status: StatusCode| {
+        status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED || switches(method, status)
+    };
+    *method == Method::HEAD || flight.status.is_some_and(without)
+}
+
+/// Whether what follows the answer is no longer HTTP: RFC 9110, sections 7.8 and 9.3.6.
+fn switches(method: &Method, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status.is_success())
 }
 
 impl<B> Body for AnswerBody<B>

@@ -205,6 +205,7 @@ impl Facts {
                 "busy": census.busy,
                 "idle": census.idle,
                 "fresh": census.fresh,
+                "upgraded": census.upgraded,
                 "accepted": gauges.accepted(),
             },
             "requests": { "running": gauges.requests(), "answered": gauges.answered() },

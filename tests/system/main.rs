@@ -11,6 +11,7 @@ mod hardening;
 mod hostile;
 mod journal;
 mod last_good;
+mod load;
 mod rehearse;
 mod reload;
 mod restart;
