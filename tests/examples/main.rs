@@ -9,4 +9,5 @@ mod axum;
 mod demonstration;
 mod graceful_shutdown;
 mod many_listeners;
+mod readme;
 mod smooth_restart;

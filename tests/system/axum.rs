@@ -36,7 +36,7 @@ fn install(host: &Container, example: &str, port: u16, service: &str) {
     host.write(
         &format!("/etc/systemd/system/{example}.service"),
         &format!(
-            "[Unit]\nRequires={example}.socket\nAfter={example}.socket\n\
+            "[Unit]\nRequires={example}.socket\nAfter={example}.socket\nStartLimitIntervalSec=0\n\
              [Service]\nType=notify\nExecStart=/usr/bin/{example}\nLimitNOFILE=524288\nTimeoutStopSec=30s\n{service}"
         ),
     );
