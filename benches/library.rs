@@ -56,7 +56,8 @@ fn main() -> Outcome<()> {
         let rates: Vec<_> = loads.iter().map(|loads| format!("{:.0}", loads[round].rate)).collect();
         eprintln!("round {} of {ROUNDS}: {} requests/s", round + 1, rates.join(", "));
     }
-    let mut table = String::from("| | requests/s | ratio | µs of processor time a request | ratio |\n|---|---:|---:|---:|---:|\n");
+    let mut table =
+        String::from("| | requests/s | ratio | µs of processor time a request | ratio |\n|---|---:|---:|---:|---:|\n");
     for (index, (_, what, base)) in SERVERS.iter().enumerate() {
         let base = &loads[SERVERS.iter().position(|(name, ..)| name == base).unwrap_or(index)];
         let (rate, rates) = figure(&loads[index], base, |load| load.rate);
