@@ -22,7 +22,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use futures_util::stream::unfold;
+use futures_util::{StreamExt as _, stream};
 use outlive::{Draining, Ended, Error, Server};
 use tokio::time::sleep;
 
@@ -56,18 +56,13 @@ async fn hello(State(app): State<App>, ConnectInfo(peer): ConnectInfo<SocketAddr
 
 /// A stream without an end of its own. A drain would have to cut it at the end of its window, so it watches for one.
 async fn ticks(State(app): State<App>) -> impl IntoResponse {
-    let ticks = unfold(Some(0_u64), move |tick| {
-        let draining = app.draining.clone();
-        async move {
-            let tick = tick?;
-            let (text, next) = tokio::select! {
-                () = draining.begun() => ("good-bye: come again\n".to_owned(), None),
-                () = sleep(Duration::from_secs(1)) => (format!("tick {tick}\n"), Some(tick + 1)),
-            };
-            Some((Ok::<_, Infallible>(text), next))
-        }
+    let ticks = stream::unfold(0_u64, |tick| async move {
+        sleep(Duration::from_secs(1)).await;
+        Some((format!("tick {tick}\n"), tick + 1))
     });
-    Body::from_stream(ticks)
+    let over = async move { app.draining.begun().await };
+    let good_bye = stream::iter(["good-bye: come again\n".to_owned()]);
+    Body::from_stream(ticks.take_until(over).chain(good_bye).map(Ok::<_, Infallible>))
 }
 
 /// Counts visits every ten seconds, and once more at the end.
