@@ -87,6 +87,10 @@ fn hello() -> Response<Full<Bytes>> {
     response
 }
 
+async fn answer_plain(_: Request<hyper::body::Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(hello())
+}
+
 async fn answer(_: Request<outlive::Body>) -> Response<Full<Bytes>> {
     hello()
 }
@@ -128,7 +132,7 @@ async fn plain(address: SocketAddr) -> std::io::Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         tokio::task::spawn_local(async move {
-            let service = service_fn(|_| async { Ok::<_, Infallible>(hello()) });
+            let service = service_fn(answer_plain);
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
