@@ -43,11 +43,11 @@ Files:
 #[command(name = "outlive", version = VERSION, after_help = AFTER_HELP, max_term_width = 100)]
 struct Arguments {
     /// Configuration file, instead of /etc/outlive/outlive.toml
-    #[arg(long, short, global = true, value_name = "FILE")]
+    #[arg(long, short, global = true, value_name = "FILE", help_heading = "The service")]
     config: Option<PathBuf>,
 
     /// Control socket of the service, instead of /run/outlive/control
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "The service")]
     control: Option<PathBuf>,
 
     #[command(subcommand)]

@@ -590,32 +590,34 @@ impl DrainSummary {
             0 => format!("{} closed", count(*closed, "connection")),
             _ => format!("{} handed over in {}, {closed} closed", count(*handed_over, "connection"), human(*handover)),
         };
+        macro_rules! ended {
+            ($level:ident, $id:expr, $($rest:tt)+) => {
+                $level!(
+                    MESSAGE_ID = $id,
+                    CAUSE = cause,
+                    SETTLE_USEC = usec(*settle),
+                    CLOSE_USEC = usec(*close),
+                    FINISHED = finished,
+                    CUT = cut,
+                    CLOSED = closed,
+                    HANDED_OVER = handed_over,
+                    HANDOVER_USEC = usec(*handover),
+                    $($rest)+
+                )
+            };
+        }
         if *cut == 0 {
-            info!(
-                MESSAGE_ID = message_id::DRAIN_ENDED,
-                CAUSE = cause,
-                SETTLE_USEC = usec(*settle),
-                CLOSE_USEC = usec(*close),
-                FINISHED = finished,
-                CUT = cut,
-                CLOSED = closed,
-                HANDED_OVER = handed_over,
-                HANDOVER_USEC = usec(*handover),
+            ended!(
+                info,
+                message_id::DRAIN_ENDED,
                 "Drained: {phases}; {} finished, none cut, {connections}",
                 count(usize::try_from(*finished).unwrap_or(usize::MAX), "request"),
             );
         } else {
-            warn!(
-                MESSAGE_ID = message_id::REQUESTS_CUT,
-                CAUSE = cause,
-                SETTLE_USEC = usec(*settle),
-                CLOSE_USEC = usec(*close),
-                FINISHED = finished,
-                CUT = cut,
+            ended!(
+                warn,
+                message_id::REQUESTS_CUT,
                 CUT_ROUTES = cut_routes,
-                CLOSED = closed,
-                HANDED_OVER = handed_over,
-                HANDOVER_USEC = usec(*handover),
                 "Drained, but {} cut on {cut_routes}: {phases}; {finished} finished, {connections}",
                 if *cut == 1 { "1 request was".to_owned() } else { format!("{cut} requests were") },
             );

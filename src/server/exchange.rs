@@ -118,6 +118,11 @@ impl Exchange {
         self.route.get()
     }
 
+    /// The route that answers; where the application has named none, what was asked for: `GET /slow`.
+    pub(super) fn label(&self) -> Arc<str> {
+        self.route().map_or_else(|| format!("{} {}", self.method, self.uri.path()).into(), Arc::clone)
+    }
+
     /// Sets the request's id, the client's own (`X-Request-Id`) or one that was made. The first call counts.
     pub fn set_request_id(&self, id: impl Into<Box<str>>) {
         let _ = self.request_id.set(id.into());

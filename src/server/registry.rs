@@ -165,7 +165,7 @@ impl Entry {
 
     /// The routes of the requests, or of the upgraded connection, that would be lost if it were cut now.
     fn at_stake(&self) -> Vec<Route> {
-        let mut all: Vec<Route> = self.running.borrow().iter().map(|exchange| exchange.route().cloned()).collect();
+        let mut all: Vec<Route> = self.running.borrow().iter().map(|exchange| Some(exchange.label())).collect();
         if (self.traffic.write_blocked() || self.upgraded.get()) && all.is_empty() {
             all.extend(self.flushing.borrow().clone());
         }

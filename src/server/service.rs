@@ -200,7 +200,7 @@ impl NoAnswer {
             }
             Self::Failed(error) => {
                 let error = sources(&*error);
-                journal::log(Event::HandlerFailed { route: route_of(exchange), error });
+                journal::log(Event::HandlerFailed { route: exchange.label().to_string(), error });
                 refuse(StatusCode::INTERNAL_SERVER_ERROR)
             }
             Self::TimedOut if exchange.body_complete() => refuse(StatusCode::SERVICE_UNAVAILABLE),
@@ -276,11 +276,6 @@ fn refuse<B>(status: StatusCode) -> Response<Inner<B>> {
     response
 }
 
-/// Which route it was, for people; where the application has named none, what was asked for.
-fn route_of(exchange: &Exchange) -> String {
-    exchange.route().map_or_else(|| format!("{} {}", exchange.method, exchange.uri.path()), ToString::to_string)
-}
-
 /// An error with everything that it comes from.
 fn sources(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -294,7 +289,7 @@ fn sources(error: &(dyn std::error::Error + 'static)) -> String {
 
 fn report(exchange: &Exchange, panic: panics::Panic) {
     journal::log(Event::HandlerPanicked {
-        route: route_of(exchange),
+        route: exchange.label().to_string(),
         message: panic.message,
         location: panic.location,
     });

@@ -6,11 +6,11 @@ use tokio::net::TcpStream;
 
 use crate::demonstration::Demonstration;
 use crate::support::client::{Connection, PATIENCE};
-use crate::support::example::Example;
+use crate::support::example::example;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn handlers_know_the_peer_and_the_drain() {
-    let mut example = Demonstration::start(&Example::build("axum").program, &[]);
+    let mut example = Demonstration::start(&example("axum"), &[]);
     let server = example.address("http");
     let mut connection = Connection::open(server).await.unwrap();
     for visit in 1..=2 {

@@ -4,11 +4,11 @@ use rustix::process::Signal;
 
 use crate::demonstration::Demonstration;
 use crate::support::client::get;
-use crate::support::example::Example;
+use crate::support::example::example;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_listener_has_its_application() {
-    let program = Example::build("many_listeners").program;
+    let program = example("many_listeners");
     let mut example = Demonstration::start(&program, &[("ADMIN", "127.0.0.1:0")]);
     let (everyone, admin) = (example.address("http"), example.address("admin"));
 

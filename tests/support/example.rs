@@ -24,11 +24,13 @@ impl Example {
     /// Builds an example as Cargo does. Libraries are those that the test itself was built with.
     #[track_caller]
     pub fn build(name: &str) -> Self {
-        let release = Path::new(OUTLIVE).parent().is_some_and(|folder| folder.ends_with("release"));
+        let profile = Path::new(OUTLIVE).parent().unwrap(); // target/debug
+        let release = profile.ends_with("release");
         let output = Command::new(env!("CARGO"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(["build", "--quiet", "--locked", "--message-format=json", "--example", name])
             .args(["--profile", if release { "release" } else { "dev" }])
+            .env("CARGO_TARGET_DIR", profile.parent().unwrap())
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", output.text());
@@ -62,6 +64,12 @@ impl Example {
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", output.text());
     }
+}
+
+/// The program of an example, built unless it has been: Cargo only does so by itself when it runs all tests.
+#[track_caller]
+pub fn example(name: &str) -> PathBuf {
+    Example::build(name).program
 }
 
 /// An example's source.

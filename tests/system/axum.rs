@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::on_every_systemd;
 use crate::support::OUTLIVE;
 use crate::support::container::{Container, Suite};
-use crate::support::example::Example;
+use crate::support::example::example;
 use crate::support::running::Text as _;
 
 on_every_systemd!(restarts_and_reloads_beside_plain_axum);
@@ -26,25 +26,25 @@ fn rounds() -> u64 {
 }
 
 /// Installs an example as a service on a socket that systemd holds.
-fn install(host: &Container, example: &str, port: u16, service: &str) {
+fn install(host: &Container, name: &str, port: u16, service: &str) {
     let copy = |from: &std::path::Path, to: &str| {
         fs::copy(from, host.path(to)).unwrap();
         fs::set_permissions(host.path(to), fs::Permissions::from_mode(0o755)).unwrap();
     };
     copy(OUTLIVE.as_ref(), "/usr/bin/outlive");
-    copy(&Example::build(example).program, &format!("/usr/bin/{example}"));
+    copy(&example(name), &format!("/usr/bin/{name}"));
     host.write(
-        &format!("/etc/systemd/system/{example}.socket"),
+        &format!("/etc/systemd/system/{name}.socket"),
         &format!("[Socket]\nListenStream=127.0.0.1:{port}\nFileDescriptorName=http\nNoDelay=yes\n"),
     );
     host.write(
-        &format!("/etc/systemd/system/{example}.service"),
+        &format!("/etc/systemd/system/{name}.service"),
         &format!(
-            "[Unit]\nRequires={example}.socket\nAfter={example}.socket\nStartLimitIntervalSec=0\n\
-             [Service]\nType=notify\nExecStart=/usr/bin/{example}\nLimitNOFILE=524288\nTimeoutStopSec=30s\n{service}"
+            "[Unit]\nRequires={name}.socket\nAfter={name}.socket\nStartLimitIntervalSec=0\n\
+             [Service]\nType=notify\nExecStart=/usr/bin/{name}\nLimitNOFILE=524288\nTimeoutStopSec=30s\n{service}"
         ),
     );
-    host.run(&format!("systemctl daemon-reload && systemctl start {example}.socket {example}.service"));
+    host.run(&format!("systemctl daemon-reload && systemctl start {name}.socket {name}.service"));
 }
 
 /// What becomes of the clients while a command is run over and over.
