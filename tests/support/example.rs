@@ -42,8 +42,8 @@ impl Example {
             if let Some(path) = message["executable"].as_str().filter(|_| crate_name == name) {
                 program = Some(path.into());
             }
-            let files = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            if let Some(library) = files.filter(|file| file.ends_with(".rlib")).last() {
+            let mut files = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            if let Some(library) = files.find(|file| file.ends_with(".rlib")) {
                 libraries.insert(crate_name.replace('-', "_"), library.into());
             }
         }

@@ -64,10 +64,11 @@ fn row(what: &str, results: &Value) -> String {
     let classes =
         failures.iter().filter(|(_, number)| **number != 0).map(|(class, number)| format!("{number} {class}"));
     format!(
-        "| {} {what} | {} | {} | {} | {} of {} | {:.0} |",
+        "| {} {what} | {} | {} | {} | {} | {} of {} | {:.0} |",
         results["rounds"].as_array().unwrap().len(),
         results["answers"],
         results["failed"],
+        results["lost"],
         classes.collect::<Vec<_>>().join(", "),
         results["survived"],
         results["kept"],
@@ -86,8 +87,8 @@ fn restarts_and_reloads_beside_plain_axum(suite: Suite) {
     let reloads = rehearse(&host, 8080, HALF[0], "systemctl reload axum.service");
     let plain = rehearse(&host, 8081, HALF[1], "systemctl restart axum_plain.service");
 
-    println!("| | answers | failures | of these kinds | connections that survived | longest gap, ms |");
-    println!("|---|---:|---:|---|---:|---:|");
+    println!("| | answers | failures | lost | of these kinds | connections that survived | longest gap, ms |");
+    println!("|---|---:|---:|---:|---|---:|---:|");
     println!("{}", row("restarts of axum on outlive", &restarts));
     println!("{}", row("reloads of axum on outlive", &reloads));
     println!("{}", row("restarts of axum, listenfd, graceful shutdown", &plain));
