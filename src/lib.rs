@@ -6,6 +6,7 @@
 
 mod api;
 mod control;
+pub mod guide;
 
 pub use api::{Answer, Drain, IntoApp, IntoSendApp, Reload, Server};
 pub use control::{Address, AddressError, Draining, Ended, Error, Signal, Task, Tasks};
