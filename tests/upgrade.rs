@@ -20,7 +20,6 @@ use outlive::journal::DrainSummary;
 use outlive::server::app::App;
 use outlive::server::body::RequestBody;
 use outlive::server::drain::{Plan, Way, drain};
-use outlive::server::exchange::Exchange;
 use outlive::server::gauges::Gauges;
 use outlive::server::limits::Limits;
 use outlive::server::listener::Listener;
@@ -50,11 +49,17 @@ impl App for Lines {
     type Body = Empty<Bytes>;
     type Error = Infallible;
 
-    async fn call(
+    fn call(
         &self,
-        mut request: Request<RequestBody>,
-        exchange: Arc<Exchange>,
-    ) -> Result<Response<Empty<Bytes>>, Infallible> {
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Empty<Bytes>>, Infallible>> + use<> {
+        self.clone().answer(request)
+    }
+}
+
+impl Lines {
+    async fn answer(self, mut request: Request<RequestBody>) -> Result<Response<Empty<Bytes>>, Infallible> {
+        let exchange = Arc::clone(request.body().exchange().unwrap());
         let path = request.uri().path().to_owned();
         exchange.set_route(path.clone().into());
         let mut answer = Response::new(Empty::new());
