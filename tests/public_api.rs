@@ -41,7 +41,9 @@ fn is_as_listed() {
 #[test]
 fn names_no_other_crates_types() {
     let listed = fs::read_to_string(LIST).unwrap();
-    for other in ["rustix", "hyper_util", "serde_json", "slab", "pin_project", "tracing", "listenfd", "sd_notify", "axum"] {
+    for other in
+        ["rustix", "hyper_util", "serde_json", "slab", "pin_project", "tracing", "listenfd", "sd_notify", "axum"]
+    {
         let lines: Vec<_> = listed.lines().filter(|line| line.contains(&format!("{other} ::"))).collect();
         assert!(lines.is_empty(), "{other}: {lines:#?}");
     }
