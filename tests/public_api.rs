@@ -84,7 +84,11 @@ impl Api {
                 Item::Mod(submodule) if is_public(&submodule.vis) && !is_hidden(&submodule.attrs) => {
                     let path = format!("{path}::{}", submodule.ident);
                     self.lines.insert(format!("mod {path}"));
-                    self.public_items(&module.submodule(&submodule.ident.to_string()), &path);
+                    let inner = match &submodule.content {
+                        Some((_, items)) => Module { items: items.clone(), folder: module.folder.clone() },
+                        None => module.submodule(&submodule.ident.to_string()),
+                    };
+                    self.public_items(&inner, &path);
                 }
                 Item::Use(reexport) if is_public(&reexport.vis) => self.reexport(module, &reexport.tree, path),
                 item => {
@@ -193,7 +197,7 @@ impl Api {
             if implementer.path.segments.last().is_none_or(|segment| segment.ident != of) {
                 continue;
             }
-            if let Some((_, implemented, _)) = &item.trait_ {
+            if let Some((implemented, _)) = &item.trait_ {
                 self.lines.insert(format!("impl {} for {path}", implemented.to_token_stream()));
                 continue;
             }
