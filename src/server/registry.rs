@@ -63,14 +63,14 @@ pub(crate) struct Entry {
     waker: RefCell<Option<Waker>>,
     /// Requests that run on it: one at most on HTTP/1.
     running: RefCell<Vec<Arc<Exchange>>>,
-    /// HTTP/1: the route of the request whose answer's last bytes wait for the client to take them, or that the connection
-    /// was upgraded by. Not the exchange: that holds on to hyper's read buffer, which would have to be allocated anew for
-    /// the next request.
+    /// HTTP/1: the route of the request whose answer's last bytes wait for the client to take them, or that the
+    /// connection was upgraded by. Not the exchange: that holds on to hyper's read buffer, which would have to be
+    /// allocated anew for the next request.
     flushing: RefCell<Option<Route>>,
     /// The connection is the application's.
     upgraded: Cell<bool>,
-    /// Where an upgraded connection returns to. Here, not with [`Home`]: a socket that returns to nobody must be closed,
-    /// and it keeps its home alive.
+    /// Where an upgraded connection returns to. Here, not with [`Home`]: a socket that returns to nobody must be
+    /// closed, and it keeps its home alive.
     returning: RefCell<Option<Returning>>,
     /// Requests begun on it so far.
     pub(crate) requests: Cell<u64>,

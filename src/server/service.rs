@@ -42,7 +42,7 @@ pub(crate) enum Protocol {
 
 /// The service of one connection.
 pub(crate) struct ConnectionService<A> {
-    app: A,
+    app: Rc<A>,
     local: Rc<Local>,
     entry: Rc<Entry>,
     protocol: Protocol,
@@ -53,7 +53,7 @@ impl<A> Unpin for ConnectionService<A> {}
 
 impl<A> ConnectionService<A> {
     pub(crate) fn new(app: A, local: Rc<Local>, entry: Rc<Entry>, protocol: Protocol) -> Self {
-        Self { app, local, entry, protocol }
+        Self { app: Rc::new(app), local, entry, protocol }
     }
 }
 
@@ -84,20 +84,13 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
         let leftover = (self.protocol == Protocol::Http1 && !request.body().is_end_stream())
             .then(|| Arc::new(Mutex::new(None)) as Leftover);
         let expects = leftover.is_some() && request.headers().contains_key(EXPECT);
-        // A request is large. Given to the application here and now, it is moved into its future once, and not from one
-        // future into the next.
-        let (answer, no_answer) = if too_many {
-            (None, Some(NoAnswer::TooManyFields))
-        } else {
-            let request = request.map(|body| RequestBody::new(body, leftover.clone(), exchange));
-            match panics::catch(|| self.app.call(request)) {
-                Ok(answer) => (Some(answer), None),
-                Err(panic) => (None, Some(NoAnswer::Panicked(panic))),
-            }
-        };
+        let request = request.map(|body| RequestBody::new(body, leftover.clone(), exchange));
         Box::pin(Exchanging {
-            answer,
-            no_answer,
+            app: Rc::clone(&self.app),
+            call: A::call,
+            request: Some(request),
+            answer: None,
+            too_many,
             discarding: None,
             timer: None,
             flight: Some(flight),
@@ -114,11 +107,16 @@ type Discarding<B> = Pin<Box<dyn Future<Output = (Response<Inner<B>>, bool)>>>;
 
 pin_project! {
     /// An exchange, until its answer begins.
-    struct Exchanging<F, B> {
+    struct Exchanging<A, C, F, B> {
+        app: Rc<A>,
+        // How to ask the application, whose future has no name.
+        call: C,
+        // A request is large, and every move of it into another place copies it: it goes from here into the
+        // application's future.
+        request: Option<Request<RequestBody>>,
         #[pin]
         answer: Option<F>,
-        // Why there will be none from the application.
-        no_answer: Option<NoAnswer>,
+        too_many: bool,
         // Boxed, as is everything else that most requests have no use for.
         discarding: Option<Discarding<B>>,
         timer: Option<Pin<Box<Sleep>>>,
@@ -130,8 +128,9 @@ pin_project! {
     }
 }
 
-impl<F, B, E> Future for Exchanging<F, B>
+impl<A, C, F, B, E> Future for Exchanging<A, C, F, B>
 where
+    C: Fn(&A, Request<RequestBody>) -> F,
     F: Future<Output = Result<Response<B>, E>>,
     B: Body + 'static,
     E: Into<BoxError>,
@@ -144,16 +143,36 @@ where
         let (mut response, unread) = if let Some(discarding) = this.discarding {
             ready!(discarding.as_mut().poll(cx))
         } else {
-            let response = match (this.no_answer.take(), this.answer.as_mut().as_pin_mut()) {
-                (None, Some(answer)) => {
-                    let limit = flight.local.limits.request_timeout;
-                    match ready!(poll_answer(answer, this.timer, limit, cx)) {
-                        Ok(response) => response.map(|body| Inner::App { body }),
-                        Err(no_answer) => no_answer.into_response(&flight.exchange),
+            let polled = if *this.too_many {
+                Err(NoAnswer::TooManyFields)
+            } else {
+                let asked = panics::catch(|| {
+                    if let Some(request) = this.request.take() {
+                        this.answer.set(Some((this.call)(this.app, request)));
+                    }
+                    match this.answer.as_mut().as_pin_mut() {
+                        Some(answer) => answer.poll(cx),
+                        None => unreachable!("it was set when the request was taken"),
+                    }
+                });
+                match asked {
+                    Ok(Poll::Ready(Ok(response))) => Ok(response),
+                    Ok(Poll::Ready(Err(error))) => Err(NoAnswer::Failed(error.into())),
+                    Err(panic) => Err(NoAnswer::Panicked(panic)),
+                    // Most answers are there at once, and cost no timer.
+                    Ok(Poll::Pending) => {
+                        let limit = flight.local.limits.request_timeout;
+                        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+                        ready!(timer.as_mut().poll(cx));
+                        Err(NoAnswer::TimedOut)
                     }
                 }
-                (no_answer, _) => no_answer.unwrap_or(NoAnswer::TimedOut).into_response(&flight.exchange),
             };
+            let response = match polled {
+                Ok(response) => response.map(|body| Inner::App { body }),
+                Err(no_answer) => no_answer.into_response(&flight.exchange),
+            };
+            this.request.take();
             // And with it the request's body, if the application hasn't dropped that before.
             this.answer.set(None);
             let rest = this.leftover.as_ref().and_then(|leftover| leftover.lock().ok()?.take());
@@ -208,27 +227,6 @@ impl NoAnswer {
             Self::TooManyFields => refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
         }
     }
-}
-
-/// Waits for the application's answer, but no longer than `limit`. Most are there at the first poll, and cost no timer.
-fn poll_answer<B, E, F>(
-    answer: Pin<&mut F>,
-    timer: &mut Option<Pin<Box<Sleep>>>,
-    limit: Duration,
-    cx: &mut Context<'_>,
-) -> Poll<Result<Response<B>, NoAnswer>>
-where
-    E: Into<BoxError>,
-    F: Future<Output = Result<Response<B>, E>>,
-{
-    match panics::poll(answer, cx) {
-        Poll::Ready(Ok(Ok(response))) => return Poll::Ready(Ok(response)),
-        Poll::Ready(Ok(Err(error))) => return Poll::Ready(Err(NoAnswer::Failed(error.into()))),
-        Poll::Ready(Err(panic)) => return Poll::Ready(Err(NoAnswer::Panicked(panic))),
-        Poll::Pending => {}
-    }
-    let timer = timer.get_or_insert_with(|| Box::pin(sleep(limit)));
-    timer.as_mut().poll(cx).map(|()| Err(NoAnswer::TimedOut))
 }
 
 /// Lets the observer see the answer's head, and makes its body account for itself.
