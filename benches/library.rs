@@ -113,8 +113,8 @@ fn serve(name: &str, address: SocketAddr) -> Outcome<()> {
             let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
             axum::serve(listener, router()).await
         })?,
-        "library" => drop(server().run(answer)?),
-        "library-axum" => drop(server().run(router())?),
+        "library" => _ = server().run(answer)?,
+        "library-axum" => _ = server().run(router())?,
         "library-with" => {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
             let handle = runtime.handle().clone();

@@ -158,7 +158,7 @@ impl Api {
                 self.declare("trait", path, &item.attrs, format!("{} : {bounds}", item.generics.to_token_stream()));
                 for item in &item.items {
                     if let TraitItem::Fn(item) = item {
-                        self.lines.insert(format!("fn {path}::{}", item.sig.to_token_stream()));
+                        self.lines.insert(format!("{path}: {}", item.sig.to_token_stream()));
                     }
                 }
             }
@@ -206,7 +206,7 @@ impl Api {
                     && is_public(&item.vis)
                     && !is_hidden(&item.attrs)
                 {
-                    self.lines.insert(format!("fn {path}::{}{}", item.sig.to_token_stream(), attributes(&item.attrs)));
+                    self.lines.insert(format!("{path}: {}{}", item.sig.to_token_stream(), attributes(&item.attrs)));
                 }
             }
         }

@@ -92,14 +92,12 @@ impl fmt::Debug for Error {
     }
 }
 
-impl From<ActivationError> for Error {
-    fn from(error: ActivationError) -> Self {
+impl Error {
+    pub(crate) fn passed(error: &ActivationError) -> Self {
         Self::Passed(error.to_string())
     }
-}
 
-impl From<ServerError> for Error {
-    fn from(error: ServerError) -> Self {
+    pub(crate) fn server(error: ServerError) -> Self {
         let reason = error.to_string();
         match error {
             ServerError::Thread { error, .. } => Self::Worker { reason, error: Some(error) },

@@ -400,7 +400,7 @@ async fn start<A: App + Send>(
         observer: setup.observer.clone(),
         handlers: setup.handlers.clone(),
     };
-    Ok((Server::start(app, all, options).await?, listening))
+    Ok((Server::start(app, all, options).await.map_err(Error::server)?, listening))
 }
 
 /// Counts the background tasks that end with the process.
@@ -424,7 +424,7 @@ fn report_lost(lost: ServerError) -> Error {
     if let ServerError::Lost { worker, reason } = &lost {
         journal::log(Event::WorkerLost { worker: *worker, reason: reason.clone() });
     }
-    lost.into()
+    Error::server(lost)
 }
 
 /// During a drain every further wish to end is the hammer.

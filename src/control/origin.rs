@@ -30,7 +30,7 @@ impl Origin {
     /// Takes all of it.
     pub(crate) fn take() -> Self {
         let began = Instant::now();
-        let mut inherited = activation::take(handover::is_stored).map_err(Error::from);
+        let mut inherited = activation::take(handover::is_stored).map_err(|error| Error::passed(&error));
         let mut predecessor = None;
         if let Ok(passed) = &mut inherited {
             descriptors::raise_limit();

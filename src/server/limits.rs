@@ -6,6 +6,14 @@ use std::time::Duration;
 ///
 /// The defaults suit a server that faces the public: generous enough for browsers, tight enough that a slow or greedy
 /// client holds little.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let mut limits = outlive::Limits::default();
+/// limits.request_timeout = Duration::from_secs(3600); // for answers that take their time
+/// let server = outlive::Server::new().limits(limits);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
