@@ -31,7 +31,9 @@ use crate::status::InUse;
 /// [`serve`](Self::serve).
 ///
 /// ```no_run
-/// /// use outlive::{Drain, Server, Signal};
+/// use std::time::Duration;
+///
+/// use outlive::{Drain, Server, Signal};
 ///
 /// async fn hello(_: http::Request<outlive::Body>) -> &'static str {
 ///     "hello\n"
@@ -334,7 +336,7 @@ impl Server {
     ///
     /// This can be awaited on any runtime. The server doesn't use it: it has a thread of its own for itself and one for
     /// each worker, on which the application's futures run. They can use tokio as anywhere, but
-    /// [`tokio::task::block_in_place`]. [`serve_with`](Self::serve_with) is the other way.
+    /// `tokio::task::block_in_place`. [`serve_with`](Self::serve_with) is the other way.
     ///
     /// Dropping the future ends the server, with the requests that run.
     ///
