@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::last_good::LastGood;
 use crate::config::settings::Config;
@@ -94,6 +94,12 @@ enum Command {
         program: Vec<OsString>,
     },
     Rehearse(Box<rehearse::Arguments>),
+}
+
+/// The command line as such: man pages and completions are made from it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the program.
