@@ -19,6 +19,7 @@ use outlive::server::exchange::{Exchange, Outcome};
 use outlive::server::gauges::Gauges;
 use outlive::server::limits::Limits;
 use outlive::server::listener::Listener;
+use outlive::server::upgrade::Handlers;
 use outlive::server::{Options, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -36,6 +37,7 @@ struct TestApp {
 
 impl App for TestApp {
     type Body = Full<Bytes>;
+    type Error = Infallible;
 
     async fn call(
         &self,
@@ -98,6 +100,7 @@ async fn start_with(workers: usize, max_connections: usize, limits: Limits) -> R
         limits,
         gauges: Arc::new(Gauges::new(1, workers)),
         observer: Some(Arc::clone(&seen) as Arc<dyn Observer>),
+        handlers: Handlers::default(),
     };
     let server = Server::start(TestApp { started: Some(sender) }, vec![listener], options).await.unwrap();
     Running { server, address, seen, started }
@@ -138,10 +141,10 @@ impl Running {
                 window,
                 settle,
                 hammer,
-                carrier: None,
+                way: outlive::server::drain::Way::Closed,
                 succeeded: false,
                 closed: None,
-                elders: watch::channel(0).1,
+                pending: Vec::new(),
                 last_exit: None,
             },
         )

@@ -1,7 +1,6 @@
 //! A configuration that has been validated: everything here can be acted on as it stands.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::diagnostic::{Diagnostic, counted};
 use super::source::Texts;
+pub use crate::control::Address;
 use crate::server::limits::Limits;
 
 /// The whole configuration.
@@ -63,25 +63,6 @@ impl Config {
 pub struct Listen {
     /// Where to bind when systemd passes no socket of that name.
     pub bind: Option<Address>,
-}
-
-/// An address to bind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// `"127.0.0.1:8080"`, `"[::]:80"`.
-    Tcp(SocketAddr),
-    /// `"unix:/run/outlive.sock"`.
-    Unix(PathBuf),
-}
-
-/// As it is written in the configuration.
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
 }
 
 /// `[drain]`.

@@ -1,20 +1,22 @@
 //! What leaves for the next process, and what has come from the one before.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use crate::handover::Carrier;
 use crate::handover::adopt::{self, Report};
 use crate::handover::deposit::{Deposit, DepositError};
 use crate::handover::elders::Arrival;
 use crate::handover::link::Link;
-use crate::handover::passage::Passage;
+use crate::handover::passage::{self, Passage};
+use crate::handover::successor::Unreadable;
+use crate::handover::{Carried, Carrier};
 use crate::journal::{self, Event};
-use crate::server::drain::Window;
+use crate::server::drain::{Way, Window};
 use crate::server::{Adopted, Adopter, Server};
 use crate::status::{Facts, Handover};
 use crate::systemd::activation::Stored;
@@ -48,14 +50,14 @@ pub(super) async fn take_in(
     }
     let adopted = server.adopt(std::mem::take(&mut found.connections)).await;
     found.forget(notifier);
-    let Report { generation, expected, unreadable, complete } = found.report;
-    let lost = expected.saturating_sub(adopted.total() + unreadable);
+    let Report { generation, expected, busy, unreadable, complete } = found.report;
+    let lost = expected.saturating_sub(adopted.total() + busy + unreadable);
     journal::log(Event::HandoverAdopted {
         former: generation,
         expected,
         adopted: adopted.whole,
         rejected: expected.saturating_sub(adopted.whole),
-        reasons: reasons(&adopted, unreadable, lost),
+        reasons: reasons(&adopted, busy, unreadable, lost),
         complete,
         took: began.elapsed(),
     });
@@ -75,7 +77,19 @@ pub(super) fn receive(adopter: Adopter, facts: &Arc<Facts>) -> mpsc::UnboundedSe
         let mut batch = Vec::new();
         while arrivals.recv_many(&mut batch, BATCH).await > 0 {
             let expected = batch.len();
-            let adopted = adopter.adopt(batch.drain(..).filter_map(Result::ok).collect()).await;
+            let mut whole = Vec::with_capacity(expected);
+            let mut reason = None;
+            for arrival in batch.drain(..) {
+                match arrival {
+                    Ok(connection) => whole.push(connection),
+                    Err(error) => reason = Some(error),
+                }
+            }
+            if let Some(reason) = reason {
+                let connections = expected - whole.len();
+                journal::log(Event::HandoverRefused { connections, reason: reason.to_string() });
+            }
+            let adopted = adopter.adopt(whole).await;
             facts.adopted(adopted.whole, expected - adopted.whole);
         }
     });
@@ -88,33 +102,64 @@ pub(super) struct Crossing(Option<(Arc<Passage>, oneshot::Receiver<()>)>);
 impl Crossing {
     /// Waits until all have crossed.
     pub(super) async fn end(self) {
-        if let Some((passage, all_crossed)) = self.0 {
-            passage.close();
-            let _ = tokio::time::timeout(CROSSING, all_crossed).await;
+        let Some((passage, all_crossed)) = self.0 else { return };
+        passage.close();
+        let _ = timeout(CROSSING, all_crossed).await;
+        let connections = *passage.waiting().borrow();
+        if connections > 0 {
+            let reason = "there was no time left to wait for the successor".to_owned();
+            journal::log(Event::HandoverRefused { connections, reason });
         }
+    }
+
+    /// How many are on their way, and may yet come back.
+    pub(super) fn waiting(&self) -> watch::Receiver<usize> {
+        self.0.as_ref().map_or_else(|| watch::channel(0).1, |(passage, _)| passage.waiting())
     }
 }
 
 /// Opens the way to the successor. Without one, connections end here.
-pub(super) fn to_successor(link: &Link) -> (Option<oneshot::Receiver<Arc<dyn Carrier>>>, Crossing) {
-    match link.socket().and_then(Passage::open) {
-        Ok((passage, all_crossed)) => {
+pub(super) fn to_successor(server: &Server, link: &Link, adopts: Result<(), Unreadable>) -> (Way, Crossing) {
+    let opened = adopts.map_err(io::Error::other).and_then(|()| link.socket()).and_then(Passage::open);
+    match opened {
+        Ok((passage, passage::Crossing { all_crossed, back })) => {
             let (found, carrier) = oneshot::channel::<Arc<dyn Carrier>>();
             let _ = found.send(Arc::<Passage>::clone(&passage));
-            (Some(carrier), Crossing(Some((passage, all_crossed))))
+            spawn_local(take_back(server.adopter(), Arc::clone(&passage), back));
+            (Way::Awaited(carrier), Crossing(Some((passage, all_crossed))))
         }
         Err(error) => {
             journal::log(Event::HandoverImpossible { reason: error.to_string() });
-            (None, Crossing(None))
+            (Way::Closed, Crossing(None))
         }
     }
 }
 
-fn reasons(adopted: &Adopted, unreadable: usize, lost: usize) -> String {
+/// Sees to connections that the successor hasn't taken: they end here, like all others that can't leave.
+async fn take_back(
+    adopter: Adopter,
+    passage: Arc<Passage>,
+    mut back: mpsc::UnboundedReceiver<(Vec<Carried>, io::Error)>,
+) {
+    while let Some((connections, error)) = back.recv().await {
+        let number = connections.len();
+        let reason = match error.kind() {
+            io::ErrorKind::WouldBlock => "the successor takes none".to_owned(),
+            _ => error.to_string(),
+        };
+        journal::log(Event::HandoverRefused { connections: number, reason });
+        adopter.take_back(connections).await;
+        passage.settle(number);
+    }
+}
+
+fn reasons(adopted: &Adopted, busy: usize, unreadable: usize, lost: usize) -> String {
     let all = [
         (adopted.strangers, "of no listener that there is"),
         (adopted.beyond_limit, "beyond max_connections"),
+        (adopted.unhandled, "upgraded, with no handler here that goes on with them"),
         (adopted.unusable, "with a socket that can't be used"),
+        (busy, "in the middle of a request"),
         (unreadable, "in a format that this version can't read"),
         (lost, "beyond LimitNOFILE="),
     ];
@@ -130,11 +175,7 @@ pub(super) struct WayOut {
 impl WayOut {
     /// Begins to open it, off the path of everything else: systemd may be slow to answer. It is looked for no longer
     /// than a quarter of the drain's window.
-    pub(super) fn open(
-        notifier: &Notifier,
-        generation: u64,
-        window: Window,
-    ) -> (oneshot::Receiver<Arc<dyn Carrier>>, Self) {
+    pub(super) fn open(notifier: &Notifier, generation: u64, window: Window) -> (Way, Self) {
         let limit = window.map_or(PATIENCE, |window| PATIENCE.min(window / 4));
         let (found, carrier) = oneshot::channel::<Arc<dyn Carrier>>();
         let (mine, deposit) = oneshot::channel();
@@ -145,19 +186,20 @@ impl WayOut {
         let _ = std::thread::Builder::new().name("handover".to_owned()).spawn(open);
         tokio::spawn(async move {
             let stays = tokio::spawn(timeout(ANSWER.min(limit), unit::is_to_stay_stopped()));
-            match is_open.await {
+            let opened = is_open.await;
+            match opened {
+                Ok(Err(DepositError::NoManager)) | Err(_) => {}
                 // When the service isn't to start again, nobody would adopt them: its clients should know at once.
-                Ok(Ok(_)) if matches!(stays.await, Ok(Ok(Ok(true)))) => {}
+                Ok(_) if matches!(stays.await, Ok(Ok(Ok(true)))) => {}
                 Ok(Ok(deposit)) => {
                     let deposit = Arc::new(deposit);
                     let _ = mine.send(Arc::clone(&deposit));
                     let _ = found.send(deposit);
                 }
-                Ok(Err(DepositError::NoManager)) | Err(_) => {}
                 Ok(Err(error)) => journal::log(Event::HandoverImpossible { reason: error.to_string() }),
             }
         });
-        (carrier, Self { deposit: Some(deposit) })
+        (Way::Awaited(carrier), Self { deposit: Some(deposit) })
     }
 
     /// The drain is over: nobody will leave any more.

@@ -1,52 +1,14 @@
 //! The listeners: those that systemd has passed, and those that are bound because it has not.
 
+use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use crate::config::settings::{Address, Config};
+use super::address::Address;
+use super::error::Error as StartError;
 use crate::server::listener::Listener;
 use crate::systemd::activation::{Passed, Socket};
-
-/// There is no listener, or one can't be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// A socket that was passed can't be used.
-    #[error("cannot use the socket named {name:?} that systemd has passed: {error}")]
-    Passed {
-        /// The listener's name.
-        name: String,
-        /// The system's words.
-        error: Error,
-    },
-    /// A listener couldn't be bound.
-    #[error("cannot listen on {address} ([listen.{name}] bind): {error}; {cure}")]
-    Bind {
-        /// The listener's name.
-        name: String,
-        /// Where it should have been.
-        address: Address,
-        /// The system's words.
-        error: Error,
-        /// What to do about it.
-        cure: String,
-    },
-    /// There is nothing to listen on.
-    #[error(
-        "there is nothing to listen on: systemd has passed no socket, and no [listen.NAME] section says bind = \"…\""
-    )]
-    Nothing,
-}
-
-impl ListenError {
-    /// The errno(3) behind it, if there is one.
-    pub(super) fn errno(&self) -> Option<i32> {
-        match self {
-            Self::Passed { error, .. } | Self::Bind { error, .. } => error.raw_os_error(),
-            Self::Nothing => None,
-        }
-    }
-}
 
 /// Opens all listeners.
 ///
@@ -55,20 +17,25 @@ impl ListenError {
 ///
 /// `inherited` are the names of those among them that the process before has bound itself: they are kept only where the
 /// configuration still wants them.
-pub(super) fn listen(config: &Config, passed: Vec<Passed>, inherited: &[String]) -> Result<Listeners, ListenError> {
+pub(super) fn listen(
+    wanted: &BTreeMap<String, Address>,
+    passed: Vec<Passed>,
+    inherited: &[String],
+) -> Result<Listeners, StartError> {
     let mut listeners = Vec::new();
     let mut bound = Vec::new();
     for mut passed in passed {
         if inherited.contains(&passed.name) {
-            let Some(name) = still_wanted(config, &passed) else { continue };
+            let Some(name) = still_wanted(wanted, &passed) else { continue };
             passed.name.clone_from(&name);
             bound.push(name);
         }
         let name = passed.name.clone();
-        listeners.push(Listener::passed(passed).map_err(|error| ListenError::Passed { name, error })?);
+        listeners.push(Listener::passed(passed).map_err(|error| {
+            StartError::Passed(format!("cannot use the socket named {name:?} that systemd has passed: {error}"))
+        })?);
     }
-    for (name, listen) in &config.listeners {
-        let Some(address) = &listen.bind else { continue };
+    for (name, address) in wanted {
         let text = address.to_string();
         if listeners.iter().any(|one| *one.name == **name || one.address == text) {
             continue;
@@ -80,14 +47,14 @@ pub(super) fn listen(config: &Config, passed: Vec<Passed>, inherited: &[String])
         bound.push(name.clone());
         listeners.push(opened.and_then(Listener::with_full_backlog).map_err(|error| {
             let cure = cure(name, address, &error, &listeners);
-            ListenError::Bind { name: name.clone(), address: address.clone(), error, cure }
+            StartError::Bind { name: name.clone(), address: address.clone(), error, cure }
         })?);
     }
-    if listeners.is_empty() { Err(ListenError::Nothing) } else { Ok(Listeners { all: listeners, bound }) }
+    if listeners.is_empty() { Err(StartError::NothingToListenOn) } else { Ok(Listeners { all: listeners, bound }) }
 }
 
 /// What a listener that the process before has bound is called now; `None` if it isn't wanted any more.
-fn still_wanted(config: &Config, passed: &Passed) -> Option<String> {
+fn still_wanted(wanted: &BTreeMap<String, Address>, passed: &Passed) -> Option<String> {
     let wants = |address: &Address| match (address, &passed.socket) {
         (Address::Tcp(wanted), Socket::Tcp(socket)) => socket.local_addr().is_ok_and(|open| {
             // Port 0: the kernel chose one for the process before, and that is as good as another.
@@ -98,13 +65,13 @@ fn still_wanted(config: &Config, passed: &Passed) -> Option<String> {
         }
         _ => false,
     };
-    let under = |name: &str| config.listeners.get(name)?.bind.as_ref().filter(|address| wants(address));
+    let under = |name: &str| wanted.get(name).filter(|address| wants(address));
     if under(&passed.name).is_some() {
         return Some(passed.name.clone());
     }
     // The section may have another name now; the address can't be bound a second time.
     let port_zero = |name: &str| matches!(under(name), Some(Address::Tcp(address)) if address.port() == 0);
-    config.listeners.keys().find(|name| under(name).is_some() && !port_zero(name)).cloned()
+    wanted.keys().find(|name| under(name).is_some() && !port_zero(name)).cloned()
 }
 
 /// All listeners.
@@ -118,14 +85,14 @@ fn cure(name: &str, address: &Address, error: &Error, open: &[Listener]) -> Stri
     let words = match (error.kind(), address) {
         (ErrorKind::AddrInUse, address) => return cure_of_taken(name, address, open),
         (ErrorKind::PermissionDenied, Address::Tcp(_)) => {
-            "let systemd open the port: ListenStream= in outlive.socket needs no privilege here"
+            "let systemd open the port: ListenStream= in a socket unit needs no privilege here"
         }
         (ErrorKind::PermissionDenied | ErrorKind::NotFound | ErrorKind::ReadOnlyFilesystem, Address::Unix(_)) => {
-            "choose a path in a folder that outlive may write to (RuntimeDirectory= of the unit makes one), or let \
-             systemd open the socket with ListenStream= in outlive.socket"
+            "choose a path in a folder that this process may write to (RuntimeDirectory= of the unit makes one), or let \
+             systemd open the socket with ListenStream= in a socket unit"
         }
         (ErrorKind::AddrNotAvailable, _) => "this host doesn't have that address: ip address shows those that it has",
-        _ => "choose another address, or let systemd open it with ListenStream= in outlive.socket",
+        _ => "choose another address, or let systemd open it with ListenStream= in a socket unit",
     };
     words.to_owned()
 }

@@ -1,24 +1,34 @@
 //! The main thread: starts the service, tells systemd how it is, hears signals, and leads the drain.
 
+mod address;
+mod asked;
+mod descriptors;
+mod draining;
+mod ended;
+mod error;
+mod generation;
 mod handover;
 mod heartbeat;
+mod hooks;
 mod line;
 mod listen;
+mod origin;
 mod reload;
+mod setup;
 mod signals;
 mod succession;
+mod tasks;
 mod window;
 
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::spawn_local;
 
+use asked::Asked;
 use handover::WayOut;
 use heartbeat::feed_watchdog;
 use line::{Serving, Stage, StatusLine};
@@ -28,191 +38,146 @@ use signals::{Heard, Signals};
 use succession::Linger;
 use window::WindowKeeper;
 
-use crate::config::last_good::LastGood;
-use crate::config::settings::Config;
-use crate::handover::adopt;
 use crate::handover::elders::Elders;
 use crate::handover::link::Link;
-use crate::handover::predecessor::Predecessor;
-use crate::journal::{self, DrainSummary, Event, count};
-use crate::route::access_log::AccessLog;
-use crate::route::{RouteError, Router};
-use crate::server::drain::{self, Plan};
+use crate::handover::successor::Unreadable;
+use crate::journal::{self, Event, count};
+use crate::server::app::App;
+use crate::server::drain::{self, Plan, Way};
 use crate::server::gauges::Gauges;
 use crate::server::last_exit::LastExit;
 use crate::server::{Options, Server, ServerError};
-use crate::status::socket::{self, ControlSocket, ReloadRequest};
-use crate::status::{self, Facts, Handover, InUse, State, runtime_directory};
+use crate::status::{self, Facts, Handover, State};
 use crate::systemd::activation::{Inherited, Passed};
 use crate::systemd::notify::{Notification, Notifier};
 use crate::systemd::watchdog;
 
-pub use listen::ListenError;
-
-/// Descriptors that aren't connections: listeners, epoll, the journal, and files that are being served.
-const DESCRIPTORS_RESERVED: usize = 64;
-
-/// Where the number of the last process is noted, in RuntimeDirectory=.
-const GENERATION: &str = "generation";
+pub use address::{Address, AddressError};
+pub(crate) use draining::DrainTeller;
+pub use draining::Draining;
+pub use ended::Ended;
+pub use error::Error;
+pub use hooks::Signal;
+pub(crate) use hooks::{Hooks, When};
+pub(crate) use origin::{Origin, Reporter};
+pub(crate) use setup::{ControlSocketAt, ReloadSetup, Setup};
+pub use tasks::{Task, Tasks};
 
 /// How long to wait at the end for journald and systemd to take what is queued.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// The service couldn't start, or couldn't go on.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// A listener is missing.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The routes can't be served.
-    #[error(transparent)]
-    Route(#[from] RouteError),
-    /// Signals, threads, descriptors.
-    #[error("the system refuses: {0}")]
-    System(#[from] std::io::Error),
-    /// A worker is missing.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-}
-
-impl ControlError {
-    /// The errno(3) behind it, for systemd's `ERRNO=`.
-    #[must_use]
-    pub fn errno(&self) -> u32 {
-        let code = match self {
-            Self::Listen(error) => error.errno(),
-            Self::System(error) => error.raw_os_error(),
-            Self::Server(ServerError::Thread { error, .. }) => error.raw_os_error(),
-            _ => None,
-        };
-        code.and_then(|code| u32::try_from(code).ok()).unwrap_or(EINVAL)
-    }
-}
-
-/// EINVAL of errno(3): the word for a start that failed for no errno of its own.
-pub const EINVAL: u32 = 22;
-
-/// How the service has ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// How the drain went.
-    pub drain: DrainSummary,
-}
-
-/// What a process begins with.
-#[derive(Debug)]
-pub struct Beginning {
-    /// The validated configuration.
-    pub config: Config,
-    /// What it is, and whether it is the one on disk.
-    pub configuration: InUse,
-    /// What was passed to it.
-    pub inherited: Inherited,
-    /// The process that has started this one, if it is a successor.
-    pub predecessor: Option<Predecessor>,
-    /// Where to answer questions; `None`: where the service's own place is.
-    pub control: Option<PathBuf>,
-    /// When the process began.
-    pub began: Instant,
-}
-
-/// Runs the service from its beginning to its end. To be called within a local runtime.
+/// Runs a server from its beginning to its end. To be called within a local runtime.
 ///
 /// # Errors
 ///
 /// When it can't start, or has lost a worker.
-pub async fn run(beginning: Beginning, notifier: &Notifier) -> Result<Ended, ControlError> {
+pub(crate) async fn run<A: App + Send>(app: A, mut setup: Setup, origin: Origin) -> Result<Ended, Error> {
     // First of all: from here on a signal is heard, not obeyed blindly.
-    let mut signals = Signals::new()?;
-    let Beginning { config, configuration, inherited, predecessor, control, began } = beginning;
-    let workers = config.workers.unwrap_or_else(cores);
+    let mut signals = Signals::new(std::mem::take(&mut setup.hooks), setup.draining.wishes())?;
+    let Origin { inherited, predecessor, notifier, began, .. } = origin;
+    let gauges = Arc::clone(&setup.gauges);
+    let generation = gauges.generation();
     let hello = predecessor.as_ref().map(|predecessor| predecessor.hello().clone());
-    let generation = hello.as_ref().map_or_else(|| last_generation() + 1, |hello| hello.generation + 1);
-    let gauges = Arc::new(Gauges::new(generation, workers.get()));
     if hello.is_none() {
-        note_generation(generation); // before anyone is served, since the process may be killed at any moment
+        generation::note(generation); // before anyone is served, since the process may be killed at any moment
     }
     let bound = hello.map(|hello| hello.bound).unwrap_or_default();
-    let Inherited { listeners: passed, stored, .. } = inherited;
-    let (mut server, listening) = start(&config, workers, &gauges, passed, &bound).await?;
-    let restarted = handover::take_in(&server, stored, connections_at_most(), notifier, began).await;
+    let Inherited { listeners: passed, stored, .. } = inherited?;
+    let (mut server, listening) = start(app, &setup, passed, &bound).await?;
+    let most = if setup.handover { descriptors::connections_at_most() } else { 0 };
+    let restarted = handover::take_in(&server, stored, most, &notifier, began).await;
 
     let mut takeover = None;
     if let Some(predecessor) = predecessor {
         takeover = succession::wait_for_it(predecessor, &mut signals, &mut server).await?;
         if takeover.is_none() {
             succession::step_back(&mut server).await;
-            return Ok(Ended { drain: DrainSummary::default() });
+            return Ok(Ended::default());
         }
     }
-    let facts = Arc::new(Facts::new(Arc::clone(&gauges), server.census(), listening.addresses.clone(), configuration));
+    let addresses = listening.addresses.clone();
+    let facts = Arc::new(Facts::new(Arc::clone(&gauges), server.census(), addresses, setup.configuration.clone()));
     let succeeding = takeover.is_some();
-    let asked = serve_control(control, succeeding, &facts);
+    let asked = Asked::answer(setup.control.clone(), succeeding, &facts);
     if let Some(restarted) = restarted {
         facts.handed_over(restarted);
     }
     let elders = Elders::new(handover::receive(server.adopter(), &facts));
     if let Some(takeover) = takeover {
-        note_generation(generation);
+        generation::note(generation);
         facts.handed_over(Handover::now("reload", generation - 1, began.elapsed()));
         elders.adopt(takeover.taken().await);
         notifier.speak();
     }
 
-    let what = count(config.routes.len(), "route");
-    let serving = Serving { what: what.clone(), notes: notes(&facts.configuration) };
+    let serving = Serving { what: setup.serves.clone(), notes: setup.notes.clone() };
     let (stage, watched) = watch::channel(Stage::Serving(serving));
     let sent = watched.borrow().describe(&gauges);
     journal::log(Event::Ready {
         generation,
         listeners: listening.addresses,
-        serving: what,
-        workers: workers.get(),
-        configuration: facts.configuration.describe(),
+        serving: setup.serves.clone(),
+        workers: gauges.connections_by_worker().len(),
+        configuration: setup.configuration.describe(),
         took: began.elapsed(),
     });
     notifier.send(if succeeding { Notification::Status(sent.clone()) } else { Notification::Ready(sent.clone()) });
-    keep_last_good(&config, &facts.configuration);
+    call_when_ready(std::mem::take(&mut setup.when_ready));
     let status_line = StatusLine { notifier: notifier.clone(), gauges: Arc::clone(&gauges), stage: watched, sent };
     tokio::spawn(status_line.keep());
-    if let Some(every) = watchdog::interval() {
+    if let Some(every) = watchdog::interval().filter(|_| setup.watchdog) {
         tokio::spawn(feed_watchdog(server.pulse(), notifier.clone(), every));
     }
-    let window = WindowKeeper::new(config.drain.window, notifier.enabled());
+    let window = WindowKeeper::new(setup.window, notifier.enabled());
     window.refresh();
 
-    let reloads = Reloads::new(listening.descriptors, listening.bound, generation, config.reload.ready_timeout);
-    let mut service = Service { server, signals, notifier, gauges, facts, elders, stage, window, asked, reloads };
+    let reloads = setup.reload.clone().map(|reload| {
+        Reloads::new(reload.program, listening.descriptors, listening.bound, generation, reload.ready_timeout)
+    });
+    let mut service =
+        Service { server, setup, signals, notifier, gauges, facts, elders, stage, window, asked, reloads };
     match service.until_told().await? {
-        Turn::End(told) => Ok(service.drain(told, config.drain.settle).await),
-        Turn::Succeeded { link, wish, pid } => Ok(service.linger(link, wish, pid, config.reload.linger).await),
+        Turn::End(told) => Ok(service.drain(told).await),
+        Turn::Succeeded(by) => Ok(service.linger(by).await),
+    }
+}
+
+/// Calls what wants to know that the server serves; off the path of everything else.
+fn call_when_ready(all: Vec<Box<dyn FnOnce() + Send>>) {
+    if !all.is_empty() {
+        tokio::task::spawn_blocking(|| all.into_iter().for_each(|call| call()));
     }
 }
 
 /// A service that serves.
-struct Service<'notifier> {
+struct Service {
     server: Server,
+    setup: Setup,
     signals: Signals,
-    notifier: &'notifier Notifier,
+    notifier: Notifier,
     gauges: Arc<Gauges>,
     facts: Arc<Facts>,
     elders: Elders,
     stage: watch::Sender<Stage>,
     window: WindowKeeper,
     asked: Asked,
-    reloads: Reloads,
+    /// `None`: SIGHUP starts no successor.
+    reloads: Option<Reloads>,
 }
 
 /// What ends a process's time as the service.
 enum Turn {
     End(Told),
-    Succeeded { link: Link, wish: Wish, pid: u32 },
+    Succeeded(Succeeded),
 }
 
-/// Gets the process ready for as many connections as there may be. To be called before any thread is started.
-pub fn prepare(inherited: &Inherited) {
-    raise_descriptor_limit();
-    adopt::make_room(&inherited.stored, connections_at_most());
+/// Another process is the service.
+struct Succeeded {
+    link: Link,
+    wish: Wish,
+    pid: u32,
+    /// Whether it can go on with connections of this one.
+    adopts: Result<(), Unreadable>,
 }
 
 /// The wish to end.
@@ -222,9 +187,9 @@ struct Told {
     at_once: bool,
 }
 
-impl Service<'_> {
+impl Service {
     /// Serves until a signal asks for the end, or another process is the service.
-    async fn until_told(&mut self) -> Result<Turn, ControlError> {
+    async fn until_told(&mut self) -> Result<Turn, Error> {
         let mut elders = self.elders.left();
         elders.mark_changed();
         loop {
@@ -237,7 +202,7 @@ impl Service<'_> {
                     Heard::Reload => self.begin_reload(Wish::of_signal()),
                 },
                 Some(request) = self.asked.requests.recv() => self.begin_reload(Wish::of_request(request)),
-                outcome = self.reloads.outcome() => if let Some(turn) = self.end_reload(outcome).await {
+                outcome = reload_outcome(&mut self.reloads) => if let Some(turn) = self.end_reload(outcome).await {
                     return Ok(turn);
                 },
                 Ok(()) = elders.changed() => self.facts.set_elders(*elders.borrow_and_update()),
@@ -247,7 +212,10 @@ impl Service<'_> {
     }
 
     fn begin_reload(&mut self, wish: Wish) {
-        if self.reloads.begin(wish) {
+        let Some(reloads) = &mut self.reloads else {
+            return wish.refuse("this program doesn't start successors: restart it instead");
+        };
+        if reloads.begin(wish, self.gauges.connections()) {
             self.facts.enter(State::Reloading);
             self.notifier.send(Notification::Reloading);
         }
@@ -259,20 +227,21 @@ impl Service<'_> {
         let given = match result {
             Ok(successor) => {
                 let pid = successor.pid().as_raw_nonzero().get().unsigned_abs();
-                let given = succession::give_way(successor, &self.elders, self.notifier, status).await;
-                given.map(|link| (link, pid))
+                let adopts = successor.adopts();
+                let given = succession::give_way(successor, &self.elders, &self.notifier, status).await;
+                given.map(|link| (link, pid, adopts))
             }
             Err(error) => Err(error.to_string()),
         };
         match given {
-            Ok((link, pid)) => Some(Turn::Succeeded { link, wish, pid }),
+            Ok((link, pid, adopts)) => Some(Turn::Succeeded(Succeeded { link, wish, pid, adopts })),
             Err(reason) => {
                 self.facts.enter(State::Serving);
                 self.facts.reload_failed(reason.clone());
                 let first_line = reason.lines().next().unwrap_or_default().to_owned();
                 self.stage.send_modify(|stage| {
                     if let Stage::Serving(serving) = stage {
-                        serving.notes = notes(&self.facts.configuration);
+                        serving.notes.clone_from(&self.setup.notes);
                         serving.notes.push(format!("reload failed: {first_line}"));
                     }
                 });
@@ -284,17 +253,25 @@ impl Service<'_> {
     }
 
     /// Ends the service.
-    async fn drain(mut self, told: Told, settle: Option<Duration>) -> Ended {
+    async fn drain(mut self, told: Told) -> Ended {
         // Before systemd is told: whoever hears of the end from it may ask for the service's health.
         self.gauges.set_draining();
         self.facts.enter(State::Draining);
-        self.reloads.give_up("the service ends");
+        self.setup.draining.begin(self.window.watch());
+        if let Some(reloads) = &mut self.reloads {
+            reloads.give_up("the service ends");
+        }
         let _ = self.stage.send(Stage::Draining { began: Instant::now(), window: self.window.watch() });
         self.notifier.send(Notification::Stopping(self.stage.borrow().describe(&self.gauges)));
         self.window.refresh();
         succession::stop_elders(&self.elders, self.window.watch());
         let window = *self.window.watch().borrow();
-        let (carrier, way_out) = WayOut::open(self.notifier, self.gauges.generation(), window);
+        let (way, way_out) = if self.setup.handover {
+            let (way, way_out) = WayOut::open(&self.notifier, self.gauges.generation(), window);
+            (way, Some(way_out))
+        } else {
+            (Way::Closed, None)
+        };
         // Held until the process ends: the last words are bounded as well.
         let last_exit = LastExit::start();
         let (hammer, fallen) = mpsc::unbounded_channel();
@@ -305,12 +282,12 @@ impl Service<'_> {
         let plan = Plan {
             cause: told.cause,
             window: self.window.watch(),
-            settle,
+            settle: self.setup.settle,
             hammer: fallen,
             succeeded: false,
             closed: None,
-            carrier: Some(carrier),
-            elders: self.elders.left(),
+            way,
+            pending: vec![self.elders.left(), self.setup.tasks.watch()],
             last_exit: Some(last_exit.clone()),
         };
         let last_answers = self.asked.refuse("the service ends");
@@ -323,7 +300,10 @@ impl Service<'_> {
             self.stage.subscribe(),
         ));
         let drain = drain::drain(&mut self.server, plan).await;
-        way_out.close();
+        if let Some(way_out) = way_out {
+            way_out.close();
+        }
+        let tasks_cut = report_tasks(&self.setup.tasks);
         journal::log(Event::DrainEnded(drain.clone()));
         status::note_drain(&drain, self.gauges.generation());
         last_answers.await;
@@ -331,12 +311,13 @@ impl Service<'_> {
         self.window.answered(LAST_WORDS).await;
         self.notifier.flush(LAST_WORDS);
         journal::flush(LAST_WORDS);
-        Ended { drain }
+        Ended::new(&drain, tasks_cut)
     }
 
     /// Finishes the last requests of a process that was succeeded.
-    async fn linger(self, link: Link, wish: Wish, pid: u32, linger: Duration) -> Ended {
-        let Self { mut server, signals, gauges, facts, stage, window, asked, reloads, .. } = self;
+    async fn linger(self, by: Succeeded) -> Ended {
+        let Succeeded { link, wish, pid, adopts } = by;
+        let Self { mut server, setup, signals, gauges, facts, stage, window, asked, reloads, .. } = self;
         let began = Instant::now();
         let generation = gauges.generation();
         // Listeners are the successor's alone now.
@@ -345,11 +326,17 @@ impl Service<'_> {
         let last_answers = asked.refuse("another process has just become the service: ask again");
         let last_exit = LastExit::start();
         let (hammer, fallen) = mpsc::unbounded_channel();
-        let (limit, limited) = watch::channel(Some(linger));
+        let (limit, limited) = watch::channel(setup.reload.as_ref().map(|reload| reload.linger));
+        setup.draining.begin(limited.clone());
         let (closing, closed) = oneshot::channel();
         let announced = spawn_local(succession::announce(wish, pid, generation + 1, closed));
         let (stop_window, stage) = (window.watch(), stage.subscribe());
-        let (carrier, crossing) = handover::to_successor(&link);
+        let (way, crossing) = if setup.handover {
+            let (way, crossing) = handover::to_successor(&server, &link, adopts);
+            (way, Some(crossing))
+        } else {
+            (Way::Closed, None)
+        };
         let linger = Linger { signals, link, hammer, window: limit, began, stop_window, gauges, stage };
         spawn_local(linger.watch());
         let plan = Plan {
@@ -359,92 +346,23 @@ impl Service<'_> {
             hammer: fallen,
             succeeded: true,
             closed: Some(closing),
-            carrier,
-            elders: watch::channel(0).1,
+            way,
+            pending: crossing.iter().map(handover::Crossing::waiting).chain([setup.tasks.watch()]).collect(),
             last_exit: Some(last_exit.clone()),
         };
         let drain = drain::drain(&mut server, plan).await;
-        crossing.end().await;
+        if let Some(crossing) = crossing {
+            crossing.end().await;
+        }
+        let tasks_cut = report_tasks(&setup.tasks);
         journal::log(Event::DrainEnded(drain.clone()));
         status::note_drain(&drain, generation);
         journal::log(Event::OldEnded { generation, after: began.elapsed() });
         let _ = tokio::time::timeout(succession::ANSWERED, announced).await;
         last_answers.await;
         journal::flush(LAST_WORDS);
-        Ended { drain }
+        Ended::new(&drain, tasks_cut)
     }
-}
-
-/// Who asks over the control socket.
-struct Asked {
-    requests: mpsc::UnboundedReceiver<ReloadRequest>,
-    answering: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
-}
-
-impl Asked {
-    /// Refuses all reloads from now on. What is returned is to be awaited at the end: it gives everyone an answer who has
-    /// asked by then.
-    fn refuse(self, why: &'static str) -> impl Future<Output = ()> {
-        let Self { mut requests, answering } = self;
-        tokio::spawn(async move {
-            while let Some(request) = requests.recv().await {
-                let _ = request.answer.send(Err(why.to_owned()));
-            }
-        });
-        async move {
-            if let Some((end, answering)) = answering {
-                drop(end);
-                let _ = tokio::time::timeout(succession::ANSWERED, answering).await;
-            }
-        }
-    }
-}
-
-/// Answers `outlive status` and `outlive reload` from now on. Without it the service is only less comfortable.
-fn serve_control(path: Option<PathBuf>, succeeding: bool, facts: &Arc<Facts>) -> Asked {
-    let (requests, asked) = mpsc::unbounded_channel();
-    let Some(path) = path.or_else(socket::path) else { return Asked { requests: asked, answering: None } };
-    let mut answering = None;
-    match ControlSocket::open(&path, succeeding) {
-        Ok(control) => {
-            let (end, ended) = oneshot::channel();
-            answering = Some((end, tokio::spawn(control.serve(Arc::clone(facts), requests, ended))));
-        }
-        Err(error) => {
-            let why = match error.kind() {
-                std::io::ErrorKind::AddrInUse => "another service answers there".to_owned(),
-                _ => error.to_string(),
-            };
-            journal::log(Event::Inconvenience {
-                text: format!(
-                    "Nobody answers `outlive status` and `outlive reload` for this process, because {} can't be opened \
-                     ({why}): choose another place with --control",
-                    path.display(),
-                ),
-            });
-        }
-    }
-    Asked { requests: asked, answering }
-}
-
-/// Keeps the configuration that is served now, unless it was kept before; off the path of everything else.
-fn keep_last_good(config: &Config, in_use: &InUse) {
-    let Some(last_good) = LastGood::from_env().filter(|_| in_use.broken.is_none()) else { return };
-    let texts = config.texts.clone();
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = last_good.keep(&texts) {
-            journal::log(Event::Inconvenience {
-                text: format!(
-                    "The configuration can't be kept in StateDirectory= for a start with a broken one: {error}"
-                ),
-            });
-        }
-    });
-}
-
-/// What the status line says beside what is served.
-fn notes(in_use: &InUse) -> Vec<String> {
-    in_use.broken.iter().map(|problem| format!("last good configuration, because {problem}")).collect()
 }
 
 /// What the server listens on.
@@ -457,31 +375,52 @@ struct Listening {
     bound: Vec<String>,
 }
 
-async fn start(
-    config: &Config,
-    workers: NonZeroUsize,
-    gauges: &Arc<Gauges>,
+async fn start<A: App + Send>(
+    app: A,
+    setup: &Setup,
     passed: Vec<Passed>,
     inherited: &[String],
-) -> Result<(Server, Listening), ControlError> {
-    let router = Router::new(&config.routes, gauges)?;
-    let Listeners { all, bound } = listen::listen(config, passed, inherited)?;
+) -> Result<(Server, Listening), Error> {
+    let Listeners { all, bound } = listen::listen(&setup.listeners, passed, inherited)?;
+    let names: Vec<_> = all.iter().map(|listener| &*listener.name).collect();
+    if let Some(name) = setup.served.iter().find(|name| !names.contains(&name.as_str())) {
+        return Err(Error::NoSuchListener { name: name.clone(), there: names.join(", ") });
+    }
     let addresses: Vec<_> = all.iter().map(|listener| format!("{} ({})", listener.address, listener.name)).collect();
     let descriptors: std::io::Result<_> =
         all.iter().map(|listener| Ok((listener.name.to_string(), listener.descriptor()?))).collect();
     let listening = Listening { addresses: addresses.join(", "), descriptors: descriptors?, bound };
-    let limit = descriptor_limit();
+    let workers = setup.workers.unwrap_or_else(cores);
+    setup.gauges.set_workers(workers.get());
     let options = Options {
         workers,
-        max_connections: config.max_connections.map_or_else(|| connections_within(limit), NonZeroUsize::get),
-        limits: config.limits.clone(),
-        gauges: Arc::clone(gauges),
-        observer: Some(AccessLog::new(config.log.clone())),
+        max_connections: setup.max_connections.map_or_else(descriptors::connections, NonZeroUsize::get),
+        limits: setup.limits.clone(),
+        gauges: Arc::clone(&setup.gauges),
+        observer: setup.observer.clone(),
+        handlers: setup.handlers.clone(),
     };
-    Ok((Server::start(router, all, options).await?, listening))
+    Ok((Server::start(app, all, options).await?, listening))
 }
 
-fn report_lost(lost: ServerError) -> ControlError {
+/// Counts the background tasks that end with the process.
+fn report_tasks(tasks: &Tasks) -> usize {
+    let running = tasks.running();
+    if running > 0 {
+        let text = format!("{} still ran at the end, and was cut", count(running, "background task"));
+        journal::log(Event::Inconvenience { text });
+    }
+    running
+}
+
+async fn reload_outcome(reloads: &mut Option<Reloads>) -> Outcome {
+    match reloads {
+        Some(reloads) => reloads.outcome().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn report_lost(lost: ServerError) -> Error {
     if let ServerError::Lost { worker, reason } = &lost {
         journal::log(Event::WorkerLost { worker: *worker, reason: reason.clone() });
     }
@@ -521,51 +460,4 @@ fn snapshot(gauges: &Gauges, stage: &Stage) {
 
 fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
-/// Raises RLIMIT_NOFILE to what is allowed: nothing here uses select(2), which is why the soft limit is low.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    }
-}
-
-fn descriptor_limit() -> usize {
-    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
-}
-
-/// How many connections there can be at all.
-fn connections_at_most() -> usize {
-    descriptor_limit().saturating_sub(DESCRIPTORS_RESERVED)
-}
-
-/// How many connections fit, when one in eight of them has a file open at the same moment.
-fn connections_within(descriptors: usize) -> usize {
-    let usable = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
-    (usable - usable / 8).max(1)
-}
-
-/// The number of the last process that was the service, in RuntimeDirectory=, which outlives a restart.
-fn last_generation() -> u64 {
-    let text = runtime_directory().and_then(|folder| std::fs::read_to_string(folder.join(GENERATION)).ok());
-    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
-}
-
-fn note_generation(generation: u64) {
-    if let Some(folder) = runtime_directory() {
-        // A number for people: not worth failing for.
-        let _ = std::fs::write(folder.join(GENERATION), format!("{generation}\n"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_leave_descriptors_for_everything_else() {
-        assert_eq!(connections_within(1024), 840);
-        assert_eq!(connections_within(10), 1);
-    }
 }

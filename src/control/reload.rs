@@ -65,17 +65,18 @@ pub(super) struct Outcome {
 
 impl Reloads {
     pub(super) fn new(
+        program: Program,
         listeners: Vec<(String, OwnedFd)>,
         bound: Vec<String>,
         generation: u64,
         ready_timeout: Duration,
     ) -> Self {
-        let hello = Hello { generation, bound };
-        Self { program: Program::of_this_process(), listeners, hello, ready_timeout, running: None }
+        let hello = Hello { generation, bound, connections: 0 };
+        Self { program, listeners, hello, ready_timeout, running: None }
     }
 
-    /// Begins a reload, unless one runs; says whether it has.
-    pub(super) fn begin(&mut self, wish: Wish) -> bool {
+    /// Begins a reload, unless one runs; says whether it has. So many connections are about to move.
+    pub(super) fn begin(&mut self, wish: Wish, connections: usize) -> bool {
         if let Some(running) = &self.running {
             let ago = running.wish.since.elapsed().as_secs_f64();
             wish.refuse(&format!("a reload is running already, since {ago:.1} s ({})", running.wish.cause));
@@ -92,7 +93,8 @@ impl Reloads {
         };
         let program = self.program.path().display().to_string();
         journal::log(Event::ReloadBegan { cause: wish.cause, program });
-        let inheritance = Inheritance { listeners, hello: self.hello.clone(), ready_timeout: self.ready_timeout };
+        let hello = Hello { connections, ..self.hello.clone() };
+        let inheritance = Inheritance { listeners, hello, ready_timeout: self.ready_timeout };
         let program = self.program.clone();
         let start = Box::pin(async move { Successor::start(&program, inheritance).await });
         self.running = Some(Running { start, wish });

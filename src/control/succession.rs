@@ -9,7 +9,7 @@ use tokio::task::spawn_local;
 use super::line::Stage;
 use super::reload::Wish;
 use super::signals::{Heard, Signals};
-use super::{ControlError, snapshot};
+use super::{Error, snapshot};
 use crate::handover::elders::Elders;
 use crate::handover::link::{Link, Message};
 use crate::handover::predecessor::{Predecessor, Takeover};
@@ -31,7 +31,7 @@ pub(super) async fn wait_for_it(
     predecessor: Predecessor,
     signals: &mut Signals,
     server: &mut Server,
-) -> Result<Option<Takeover>, ControlError> {
+) -> Result<Option<Takeover>, Error> {
     let mut succeed = std::pin::pin!(predecessor.succeed());
     loop {
         tokio::select! {
@@ -53,8 +53,8 @@ pub(super) async fn step_back(server: &mut Server) {
             hammer,
             succeeded: true,
             closed: None,
-            carrier: None,
-            elders: watch::channel(0).1,
+            way: drain::Way::Closed,
+            pending: Vec::new(),
             last_exit: None,
         };
         drain::drain(server, plan).await;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use super::ledger::Reader;
-use super::record::Record;
+use super::record::{Record, State};
 use super::vault::{Batch, Opened};
 use super::{Carried, parse_name};
 use crate::systemd::activation::Stored;
@@ -37,6 +37,8 @@ pub struct Report {
     pub generation: Option<u64>,
     /// Connections that it says it has left.
     pub expected: usize,
+    /// Connections that were closed, because it was killed in the middle of a request on them.
+    pub busy: usize,
     /// Connections that were closed, because this version can't read what is said of them.
     pub unreadable: usize,
     /// Whether that process had come to the end of its drain.
@@ -64,17 +66,29 @@ impl Found {
     }
 }
 
-/// Makes room for as many descriptors as are in the store, `most` at most.
-///
-/// To be called before any thread is started: later, the kernel waits for all processors each time that it doubles a
-/// process's table of descriptors (synchronize_rcu), which takes ten thousand connections a tenth of a second.
+/// The process that has left the most recent of what is in the store, if it says so.
+#[must_use]
+pub fn former_generation(stored: &[Stored]) -> Option<u64> {
+    stored.iter().filter_map(|one| Some(Reader::open(one.descriptor.try_clone().ok()?).ok()?.generation)).max()
+}
+
+/// Makes room for as many descriptors as are in the store, `most` at most. To be called as [`make_room_for`] is.
 pub fn make_room(stored: &[Stored], most: usize) {
     let deposited = |one: &Stored| Some(Reader::open(one.descriptor.try_clone().ok()?).ok()?.deposited as usize);
     let expected: usize = stored.iter().filter_map(deposited).fold(0, usize::saturating_add);
-    let highest = expected.min(most).min(ROOM_AT_MOST);
-    if let (Some(any), Ok(highest)) = (stored.first(), i32::try_from(highest)) {
+    if let Some(any) = stored.first() {
+        make_room_for(&any.descriptor, expected.min(most));
+    }
+}
+
+/// Makes room for so many descriptors, with the help of any one.
+///
+/// To be called before any thread is started: later, the kernel waits for all processors each time that it doubles a
+/// process's table of descriptors (synchronize_rcu), which takes ten thousand connections a tenth of a second.
+pub fn make_room_for(any: &OwnedFd, number: usize) {
+    if let Ok(highest) = i32::try_from(number.min(ROOM_AT_MOST)) {
         // The table doesn't shrink when this is dropped.
-        let _ = rustix::io::fcntl_dupfd_cloexec(&any.descriptor, highest);
+        let _ = rustix::io::fcntl_dupfd_cloexec(any, highest);
     }
 }
 
@@ -87,8 +101,9 @@ pub fn read(stored: Vec<Stored>, most: usize) -> Found {
         found.report.generation = found.report.generation.max(Some(generation));
         let deposited = pair.ledger.as_ref().map_or(0, |ledger| ledger.deposited as usize);
         found.report.complete &= pair.ledger.as_ref().is_some_and(|ledger| ledger.complete);
+        let Came { all, gone } = read_pair(pair, most, &mut found);
         // A process that was killed between depositing and saying so has left more than it says.
-        found.report.expected += deposited.max(read_pair(pair, most, &mut found));
+        found.report.expected += deposited.max(all).saturating_sub(gone);
     }
     found
 }
@@ -110,21 +125,36 @@ fn sort(stored: Vec<Stored>, names: &mut Vec<String>) -> BTreeMap<(u64, u64), Pa
     pairs
 }
 
-/// Reads a vault to its end; returns how many descriptors were in it.
-fn read_pair(pair: Pair, most: usize, found: &mut Found) -> usize {
-    let Some(vault) = pair.vault else { return 0 };
+/// Descriptors in a vault.
+#[derive(Default)]
+struct Came {
+    all: usize,
+    /// Of connections that had ended before their process did, or that have another place.
+    gone: usize,
+}
+
+/// Reads a vault to its end.
+fn read_pair(pair: Pair, most: usize, found: &mut Found) -> Came {
+    let mut came = Came::default();
+    let Some(vault) = pair.vault else { return came };
     let mut ledger = pair.ledger;
-    let mut came = 0;
     for _ in 0..MESSAGES_AT_MOST {
         let Some(Batch { first, descriptors }) = vault.receive() else { break };
-        came += descriptors.len();
+        came.all += descriptors.len();
         let mut slots = match (&ledger, first) {
             (Some(ledger), Some(first)) => ledger.slots(first, descriptors.len()).into_iter(),
             _ => Vec::new().into_iter(),
         };
         for socket in descriptors {
             let slot = slots.next();
+            let state = slot.map(|slot| State::of(&slot));
             match slot.and_then(|slot| understand(ledger.as_mut()?, &slot)) {
+                // It is not closed but let go: the connection may have another place.
+                _ if state == Some(Ok(State::Gone)) => came.gone += 1,
+                _ if state == Some(Ok(State::Busy)) => {
+                    found.report.busy += 1;
+                    close(socket);
+                }
                 Some(record) if found.connections.len() < most => found.connections.push(record.carry(socket)),
                 Some(_) => close(socket),
                 None => {
@@ -145,6 +175,9 @@ struct Understood {
 }
 
 fn understand(ledger: &mut Reader, slot: &[u8; super::record::SIZE]) -> Option<Understood> {
+    if State::of(slot) != Ok(State::Waits) {
+        return None;
+    }
     let record = Record::decode(slot).ok()?;
     let listener = ledger.listener(record.listener)?.clone();
     let ahead = ledger.ahead(record.ahead)?;

@@ -9,7 +9,10 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
+
 use super::ledger::{Ledger, Size};
+use super::place::Place;
 use super::vault::{BATCH, QUEUE, Refused, Vault};
 use super::{Carried, Carrier, ledger_name, vault_name};
 use crate::journal::{self, Event};
@@ -17,6 +20,10 @@ use crate::systemd::notify::Notifier;
 
 /// What one ledger has room for: as much as one vault, and read-ahead bytes for heads by the ten thousand.
 const SIZE: Size = Size { slots: 65_536, spill: 32 << 20 };
+
+/// Which share of all descriptors those may be whose connections have ended since they were deposited: they count among
+/// the descriptors on their way, of which the kernel allows as many as may be open.
+const VACATED_SHARE: usize = 16;
 
 /// How long systemd may take to keep one more vault while connections wait for it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -57,6 +64,7 @@ pub struct Deposit {
     generation: u64,
     size: Size,
     queue: usize,
+    vacated_at_most: usize,
     pairs: Mutex<Pairs>,
 }
 
@@ -73,7 +81,16 @@ impl Deposit {
     ///
     /// When there is no systemd that keeps anything.
     pub fn open(notifier: &Notifier, generation: u64, limit: Duration) -> Result<Self, DepositError> {
-        Self { notifier: notifier.clone(), generation, size: SIZE, queue: QUEUE, pairs: Mutex::default() }.opened(limit)
+        let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+        Self {
+            notifier: notifier.clone(),
+            generation,
+            size: SIZE,
+            queue: QUEUE,
+            vacated_at_most: descriptors.unwrap_or(usize::MAX) / VACATED_SHARE,
+            pairs: Mutex::default(),
+        }
+        .opened(limit)
     }
 
     fn opened(self, limit: Duration) -> Result<Self, DepositError> {
@@ -130,6 +147,29 @@ impl Deposit {
         }
     }
 
+    /// Deposits one batch in the pair that there is, or the beginning of it. Opens no other: systemd could make a worker
+    /// wait that serves.
+    fn try_entrust(&self, copies: &[Carried]) -> Result<Vec<Place>, DepositError> {
+        let pairs = &mut *self.lock();
+        let Some((vault, ledger)) = pairs.pairs.last_mut() else { return Err(DepositError::NotKept) };
+        if ledger.vacated() > self.vacated_at_most {
+            return Ok(Vec::new());
+        }
+        let entered = ledger.enter(copies)?;
+        if entered.number == 0 {
+            return Ok(Vec::new());
+        }
+        let sockets: Vec<_> = copies[..entered.number].iter().map(|one| one.socket.as_fd()).collect();
+        match vault.send(entered.first, &sockets) {
+            Ok(()) => {
+                ledger.deposited(entered)?;
+                Ok(ledger.places(entered))
+            }
+            Err(Refused::Full | Refused::InFlight) => Ok(Vec::new()),
+            Err(Refused::Other(error)) => Err(io::Error::from(error).into()),
+        }
+    }
+
     /// Marks what was deposited as complete: nothing will be added.
     pub fn complete(&self) {
         if let Some((_, ledger)) = self.lock().pairs.last() {
@@ -154,6 +194,26 @@ impl Carrier for Deposit {
             }
         }
         stay
+    }
+
+    fn entrust(&self, copies: &[Carried]) -> Vec<Place> {
+        let mut places = Vec::new();
+        for batch in copies.chunks(BATCH) {
+            // What isn't taken now will be asked to leave as the drain closes; what is the matter is said then.
+            let more = self.try_entrust(batch).unwrap_or_default();
+            let all = more.len() == batch.len();
+            places.extend(more);
+            if !all {
+                break;
+            }
+        }
+        places
+    }
+
+    fn renew(&self, place: &mut Place, connection: &Carried) -> bool {
+        let pairs = &mut *self.lock();
+        let mut ledgers = pairs.pairs.iter_mut().map(|(_, ledger)| ledger);
+        ledgers.find(|ledger| ledger.has(place)).is_some_and(|ledger| ledger.renew(place, connection).unwrap_or(false))
     }
 }
 
@@ -212,7 +272,14 @@ mod tests {
     }
 
     fn open(notifier: &Notifier, size: Size, queue: usize) -> Deposit {
-        let deposit = Deposit { notifier: notifier.clone(), generation: 5, size, queue, pairs: Mutex::default() };
+        let deposit = Deposit {
+            notifier: notifier.clone(),
+            generation: 5,
+            size,
+            queue,
+            vacated_at_most: 100,
+            pairs: Mutex::default(),
+        };
         deposit.opened(Duration::from_secs(10)).unwrap()
     }
 

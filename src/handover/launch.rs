@@ -6,12 +6,15 @@
 //! the service manager. It then takes its descriptors from the [link], and becomes the program on disk.
 //!
 //! No thread runs in either of them, and nothing is forked from the old process but by posix_spawn(3), which copies
-//! none of its memory.
+//! none of its memory. Nor does `main` run: the library is linked into programs that know nothing of all this, and whose
+//! beginning may not be repeated. Both lives are begun and ended by a function that the dynamic loader calls before
+//! `main`, as it does all of the `.init_array` section (ELF specification, "Initialization and Termination Functions").
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -27,24 +30,61 @@ pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Bytes of an ELF file that say what it is for: elf(5).
 const HEAD: u64 = 20;
 
-/// The hidden subcommand.
-pub const SUBCOMMAND: &str = "launch-successor";
+/// Says which life this is; unset in all other processes.
+pub(super) const LIFE: &str = "OUTLIVE_LAUNCH";
 
-/// Its argument in the second life.
-pub const ORPHANED: &str = "--orphaned";
+/// Its value in the first life.
+pub(super) const PARENT: &str = "parent";
+
+/// Its value in the second one.
+const ORPHAN: &str = "orphan";
+
+// SAFETY: the section holds pointers to functions that are called before `main`, with the C convention, and this is one.
+// It uses nothing of the standard library that needs `main` to have been entered: the environment, files, processes.
+#[allow(unsafe_code)]
+#[unsafe(link_section = ".init_array")]
+#[used]
+static BEFORE_MAIN: extern "C" fn() = before_main;
+
+extern "C" fn before_main() {
+    let Some(life) = std::env::var_os(LIFE) else { return };
+    // Whoever may set the environment of a program that runs with another's rights may not say what it becomes.
+    if rustix::process::getuid() != rustix::process::geteuid()
+        || rustix::process::getgid() != rustix::process::getegid()
+    {
+        return;
+    }
+    let begun = match (arguments(), life.as_bytes()) {
+        (Err(error), _) => Err(error),
+        (Ok(program), b"parent") => beget(&program),
+        (Ok(program), b"orphan") => Err(become_program(&program)),
+        (Ok(_), _) => return,
+    };
+    let status = match begun {
+        Ok(()) => 0,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            1
+        }
+    };
+    std::process::exit(status);
+}
+
+/// The arguments of this process. Not all C libraries tell the standard library before `main`.
+fn arguments() -> io::Result<Vec<OsString>> {
+    let all = std::fs::read("/proc/self/cmdline")?;
+    let all = all.strip_suffix(b"\0").unwrap_or(&all).split(|byte| *byte == 0);
+    Ok(all.skip(1).map(|argument| OsStr::from_bytes(argument).to_owned()).collect())
+}
 
 /// First life: starts the second one, and makes an orphan of it by returning.
-///
-/// # Errors
-///
-/// When it can't be started.
-pub fn beget(program: &[OsString]) -> io::Result<()> {
-    Command::new(THIS_PROGRAM).args([SUBCOMMAND, ORPHANED, "--"]).args(program).spawn().map(drop)
+fn beget(program: &[OsString]) -> io::Result<()> {
+    let spawned = Command::new(THIS_PROGRAM).env(LIFE, ORPHAN).args(program).spawn();
+    spawned.map(drop).map_err(|error| io::Error::new(error.kind(), format!("cannot start a process: {error}")))
 }
 
 /// Second life: takes what the [link] on standard input gives, and becomes the program. Returns only if it can't.
-#[must_use]
-pub fn become_program(program: &[OsString]) -> io::Error {
+fn become_program(program: &[OsString]) -> io::Error {
     match prepare(program) {
         Ok(mut command) => {
             let error = command.exec();
@@ -96,6 +136,7 @@ fn prepare(program: &[OsString]) -> io::Result<Command> {
     command
         .args(arguments)
         .stdin(Stdio::null())
+        .env_remove(LIFE)
         .env("LISTEN_PID", this.to_string())
         .env("LISTEN_FDS", names.len().to_string())
         .env("LISTEN_FDNAMES", names.join(":"));

@@ -2,8 +2,9 @@
 //! that the vault's messages refer to, and the bytes that were read ahead.
 //!
 //! Its size is fixed and sealed when it is made. So is all that a later version needs to map it into memory and keep its
-//! slots true while it serves: nobody, however hostile, can take a page away from a reader. This version only reads and
-//! writes it. It is sparse, and takes as much memory as was written.
+//! slots true while it serves: nobody, however hostile, can take a page away from a reader. This version keeps them true
+//! from the beginning of a drain ([`Place`]), and only reads and writes the file. It is sparse, and takes as much memory
+//! as was written.
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
@@ -21,18 +22,20 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use rustix::fs::{FileType, MemfdFlags, SealFlags};
 use rustix::io::{pread, pwrite, retry_on_intr};
 
 use super::Carried;
-use super::record::{self, AHEAD_AT_MOST, Ahead, Moment, Protocol, Record};
+use super::place::Place;
+use super::record::{self, AHEAD_AT_MOST, Ahead, Moment, Record};
 
 const MAGIC: &[u8; 8] = b"OUTLIVE\n";
 
 /// The format of everything but the records, which have a version of their own.
-const VERSION: u16 = 1;
+const VERSION: u16 = super::FORMAT;
 
 const NAMES_AT: u64 = 64;
 const SLOTS_AT: u64 = 65_536;
@@ -58,12 +61,14 @@ pub(super) struct Size {
 /// A ledger that is being written.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     size: Size,
     slots: u32,
     spilled: u64,
     names: Vec<Arc<str>>,
     names_length: usize,
+    /// Places of connections that are no more.
+    vacated: Arc<AtomicUsize>,
 }
 
 /// Connections that have their slots, but are not yet in the vault.
@@ -86,7 +91,15 @@ impl Ledger {
         header[16..24].copy_from_slice(&generation.to_le_bytes());
         header[24..28].copy_from_slice(&size.slots.to_le_bytes());
         write(&file, &header, 0)?;
-        Ok(Self { file, size, slots: 0, spilled: 0, names: Vec::new(), names_length: 0 })
+        Ok(Self {
+            file: Arc::new(file),
+            size,
+            slots: 0,
+            spilled: 0,
+            names: Vec::new(),
+            names_length: 0,
+            vacated: Arc::default(),
+        })
     }
 
     /// The file, to be stored.
@@ -103,32 +116,61 @@ impl Ledger {
     pub(super) fn enter(&mut self, connections: &[Carried]) -> io::Result<Entered> {
         let mut entered = Entered { first: self.slots, number: 0, spilled: self.spilled };
         let mut records = Vec::with_capacity(connections.len() * record::SIZE);
-        let spill_at = SLOTS_AT + u64::from(self.size.slots) * SLOT;
         for connection in connections.iter().take((self.size.slots - self.slots) as usize) {
-            let length = connection.ahead.len();
-            let fits = entered.spilled + length as u64 <= u64::from(self.size.spill);
-            let (true, Ok(length)) = (fits, u32::try_from(length)) else { break };
-            let Some(listener) = self.name(&connection.listener)? else { break };
-            let ahead = Ahead { at: spill_at + entered.spilled, length };
-            if length > AHEAD_AT_MOST {
-                break;
-            }
-            write(&self.file, &connection.ahead, ahead.at)?;
-            let record = Record {
-                standing: connection.standing,
-                protocol: Protocol::Http1,
-                listener,
-                peer: connection.peer,
-                since: Moment::from(connection.since),
-                requests: connection.requests,
-                ahead,
-            };
+            let Some(record) = self.record(connection, entered.spilled)? else { break };
             records.extend_from_slice(&record.encode());
-            entered.spilled += u64::from(length);
+            entered.spilled += u64::from(record.ahead.length);
             entered.number += 1;
         }
         write(&self.file, &records, SLOTS_AT + u64::from(self.slots) * SLOT)?;
         Ok(entered)
+    }
+
+    /// A connection's record; its bytes read ahead are written after those `spilled` so far. `None` if there is no room
+    /// for them.
+    fn record(&mut self, connection: &Carried, spilled: u64) -> io::Result<Option<Record>> {
+        let spill_at = SLOTS_AT + u64::from(self.size.slots) * SLOT;
+        let length = connection.ahead.len();
+        let fits = spilled + length as u64 <= u64::from(self.size.spill);
+        let (true, Ok(length @ ..=AHEAD_AT_MOST)) = (fits, u32::try_from(length)) else { return Ok(None) };
+        let Some(listener) = self.name(&connection.listener)? else { return Ok(None) };
+        let ahead = Ahead { at: spill_at + spilled, length };
+        write(&self.file, &connection.ahead, ahead.at)?;
+        Ok(Some(Record {
+            standing: connection.standing,
+            protocol: connection.standing.protocol(),
+            listener,
+            peer: connection.peer,
+            since: Moment::from(connection.since),
+            requests: connection.requests,
+            ahead,
+        }))
+    }
+
+    /// The places of connections that are in the vault, which go on being served here.
+    pub(super) fn places(&self, entered: Entered) -> Vec<Place> {
+        let slots = (u64::from(entered.first)..).take(entered.number);
+        slots
+            .map(|slot| Place::new(Arc::clone(&self.file), SLOTS_AT + slot * SLOT, Arc::clone(&self.vacated)))
+            .collect()
+    }
+
+    /// How many places have been vacated: their descriptors lie in the vault until the next process starts.
+    pub(super) fn vacated(&self) -> usize {
+        self.vacated.load(Ordering::Relaxed)
+    }
+
+    /// Whether a place is in this ledger.
+    pub(super) fn has(&self, place: &Place) -> bool {
+        place.is_in(&self.file)
+    }
+
+    /// Writes what a connection waits for now into its place. Says whether there was room for its bytes read ahead.
+    pub(super) fn renew(&mut self, place: &mut Place, connection: &Carried) -> io::Result<bool> {
+        let Some(record) = self.record(connection, self.spilled)? else { return Ok(false) };
+        self.spilled += u64::from(record.ahead.length);
+        place.write(&record.encode())?;
+        Ok(true)
     }
 
     /// The connections are in the vault.
@@ -256,7 +298,7 @@ fn parse_names(mut table: &[u8]) -> Vec<Arc<str>> {
     names
 }
 
-fn write(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+pub(super) fn write(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = retry_on_intr(|| pwrite(file, bytes, at))?;
         if written == 0 {
@@ -356,7 +398,7 @@ mod tests {
         assert!(matches!(Reader::open(empty), Err(LedgerError::Read(_))));
         let later = Ledger::create(1, SIZE).unwrap();
         pwrite(later.file.as_fd(), &[9, 1], 8).unwrap();
-        assert!(matches!(Reader::open(later.file), Err(LedgerError::Version(265))));
+        assert!(matches!(Reader::open(later.duplicate().unwrap()), Err(LedgerError::Version(265))));
     }
 
     proptest! {

@@ -10,7 +10,7 @@
 //! | `pid` | the successor, before it becomes the program on disk | this is my process |
 //! | `go` | the old one | I watch it: become the program |
 //! | `hello` | the old one | what you follow; your standard error is the descriptor |
-//! | `ready`, or `failed` | the successor | every worker accepts; or why not |
+//! | `ready`, or `failed` | the successor | every worker accepts, and which version of records it reads; or why not |
 //! | `main` | the old one | you are the service now; the descriptors are links to processes still older |
 //! | `taken` | the successor | I have taken over |
 //! | `connection` | the old one | go on with this one |
@@ -46,6 +46,8 @@ pub struct Hello {
     pub generation: u64,
     /// Names of the listeners that came from the configuration, not from systemd.
     pub bound: Vec<String>,
+    /// How many connections it has: as many are about to come.
+    pub connections: usize,
 }
 
 /// One message.
@@ -64,8 +66,8 @@ pub enum Message {
     Go,
     /// What it follows.
     Hello(Hello),
-    /// Every worker accepts.
-    Ready,
+    /// Every worker accepts, and goes on with connections whose records are of this version.
+    Ready(u16),
     /// It can't serve, and why.
     Failed(String),
     /// It is the service now.
@@ -89,9 +91,10 @@ impl Message {
             Self::Pid(pid) => ("pid", pid.to_string()),
             Self::Go => ("go", String::new()),
             Self::Hello(hello) => {
-                ("hello", json!({ "generation": hello.generation, "bound": hello.bound }).to_string())
+                let Hello { generation, bound, connections } = hello;
+                ("hello", json!({ "generation": generation, "bound": bound, "connections": connections }).to_string())
             }
-            Self::Ready => ("ready", String::new()),
+            Self::Ready(records) => ("ready", records.to_string()),
             Self::Failed(reason) => ("failed", shortened(reason).to_owned()),
             Self::Main => ("main", String::new()),
             Self::Taken => ("taken", String::new()),
@@ -117,9 +120,10 @@ impl Message {
             "go" => Some(Self::Go),
             "hello" => serde_json::from_str(body).ok().and_then(|value: Value| {
                 let generation = value["generation"].as_u64()?;
-                Some(Self::Hello(Hello { generation, bound: strings(&value["bound"]) }))
+                let connections = value["connections"].as_u64().and_then(|number| number.try_into().ok()).unwrap_or(0);
+                Some(Self::Hello(Hello { generation, bound: strings(&value["bound"]), connections }))
             }),
-            "ready" => Some(Self::Ready),
+            "ready" => body.parse().ok().map(Self::Ready),
             "failed" => Some(Self::Failed(body.to_owned())),
             "main" => Some(Self::Main),
             "taken" => Some(Self::Taken),
@@ -252,8 +256,8 @@ mod tests {
             Message::Launch { names: vec!["http".to_owned(), "a b".to_owned()], from: 7 },
             Message::Pid(12),
             Message::Go,
-            Message::Hello(Hello { generation: 3, bound: vec!["http".to_owned()] }),
-            Message::Ready,
+            Message::Hello(Hello { generation: 3, bound: vec!["http".to_owned()], connections: 7 }),
+            Message::Ready(1),
             Message::Failed("cannot\nserve".to_owned()),
             Message::Main,
             Message::Taken,

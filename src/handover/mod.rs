@@ -5,7 +5,8 @@
 //! again, which a worker adopts. What crosses of each is its descriptor and a [record].
 //!
 //! On a restart the way leads through systemd's descriptor store: [`deposit`] puts descriptors into a vault (`vault`) and
-//! records into the ledger beside it (`ledger`), and [`adopt`] reads both back.
+//! records into the ledger beside it (`ledger`), and [`adopt`] reads both back. It does so from the beginning of the
+//! drain, while everything is still served: each connection has its [`place`] then, so that it outlives a SIGKILL, too.
 //!
 //! On a reload the [`successor`] is started by way of [`launch`], and as soon as it is ready connections go straight to it,
 //! over the [`link`] to its [`predecessor`] ([`passage`]). Older processes still finish their requests then ([`elders`]).
@@ -18,7 +19,9 @@ pub mod elders;
 pub mod launch;
 mod ledger;
 pub mod link;
+pub mod parcel;
 pub mod passage;
+pub mod place;
 pub mod predecessor;
 pub mod record;
 pub mod successor;
@@ -31,7 +34,18 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use place::Place;
 use record::Standing;
+
+/// The version of what is written for the next process. A debug build can be made one of another version, so that two
+/// builds can be tested on each other; a release build can't.
+const FORMAT: u16 = match option_env!("OUTLIVE_TEST_FORMAT") {
+    Some(text) if cfg!(debug_assertions) => match u16::from_str_radix(text, 10) {
+        Ok(version) => version,
+        Err(_) => panic!("OUTLIVE_TEST_FORMAT is no number"),
+    },
+    _ => 1,
+};
 
 const VAULT: &str = "outlive-vault-";
 const LEDGER: &str = "outlive-ledger-";
@@ -74,7 +88,8 @@ pub struct Carried {
     pub since: Instant,
     /// Requests served on it.
     pub requests: u64,
-    /// Bytes that were read from the socket and belong to requests that nobody has begun to serve.
+    /// Bytes that were read from the socket and belong to requests that nobody has begun to serve. Of an upgraded
+    /// connection, first its [parcel](parcel).
     pub ahead: Bytes,
 }
 
@@ -84,4 +99,19 @@ pub trait Carrier: Send + Sync + std::fmt::Debug {
     ///
     /// Once it returns, the connections taken go on in the next process even if this one is killed.
     fn carry(&self, connections: Vec<Carried>) -> Vec<Carried>;
+
+    /// Takes copies along of connections that go on being served here, in case this process is killed. Returns the
+    /// places of as many as it could take, in their order; none of them has left.
+    ///
+    /// Never waits, and is not to be asked again for those that it couldn't take.
+    fn entrust(&self, copies: &[Carried]) -> Vec<Place> {
+        let _ = copies;
+        Vec::new()
+    }
+
+    /// Notes what a connection with a place waits for now. Says whether it could: if so, it may leave, too.
+    fn renew(&self, place: &mut Place, connection: &Carried) -> bool {
+        let _ = (place, connection);
+        false
+    }
 }

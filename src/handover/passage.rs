@@ -4,7 +4,8 @@
 //! the bytes that were read ahead; where those are many, they are in a file in memory that comes along. The descriptors
 //! are the connection's socket and that file.
 //!
-//! Sending is a thread's own work: a worker with requests that run can't wait for the successor.
+//! Sending is a thread's own work: a worker with requests that run can't wait for the successor. Should that take none
+//! for too long, or be gone, those that wait come back: they go on here.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -18,10 +19,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc as unbounded, oneshot, watch};
 
 use super::link::{self, Message};
-use super::record::{Ahead, Moment, Protocol, Record, SIZE};
+use super::record::{Ahead, Moment, Record, SIZE};
 use super::{Carried, Carrier};
 
 /// Bytes read ahead that a message carries itself.
@@ -49,30 +50,66 @@ pub enum PassageError {
 pub struct Passage {
     queue: Mutex<Option<mpsc::Sender<Carried>>>,
     broken: Arc<AtomicBool>,
+    waiting: watch::Sender<usize>,
+}
+
+/// What comes of what is sent on its way.
+#[derive(Debug)]
+pub struct Crossing {
+    /// Ends once all have crossed or come back, after [`Passage::close`].
+    pub all_crossed: oneshot::Receiver<()>,
+    /// Those that come back, and why. To be told to [`Passage::settle`] once they have been seen to.
+    pub back: unbounded::UnboundedReceiver<(Vec<Carried>, io::Error)>,
 }
 
 impl Passage {
-    /// Opens it on a link. What is returned beside it ends once all have crossed, after [`Self::close`].
+    /// Opens it on a link.
     ///
     /// # Errors
     ///
     /// When there can be no thread.
-    pub fn open(link: OwnedFd) -> io::Result<(Arc<Self>, oneshot::Receiver<()>)> {
-        let (queue, waiting) = mpsc::channel::<Carried>();
+    pub fn open(link: OwnedFd) -> io::Result<(Arc<Self>, Crossing)> {
+        Self::open_with(link, PATIENCE)
+    }
+
+    fn open_with(link: OwnedFd, patience: Duration) -> io::Result<(Arc<Self>, Crossing)> {
+        let (queue, queued) = mpsc::channel::<Carried>();
         let broken = Arc::new(AtomicBool::new(false));
         let (crossed, all_crossed) = oneshot::channel();
-        let is_broken = Arc::clone(&broken);
+        let (give_back, back) = unbounded::unbounded_channel();
+        let waiting = watch::channel(0).0;
+        let (is_broken, now_waiting) = (Arc::clone(&broken), waiting.clone());
         let send_all = move || {
-            for connection in waiting {
-                // Without a way, those in the queue are closed: nobody here could serve them any more.
-                if !is_broken.load(Ordering::Acquire) && send(&link, &connection).is_err() {
-                    is_broken.store(true, Ordering::Release);
+            while let Ok(connection) = queued.recv() {
+                let sent = if is_broken.load(Ordering::Acquire) {
+                    Err(io::ErrorKind::BrokenPipe.into()) // who came just too late to see that
+                } else {
+                    send(&link, &connection, patience)
+                };
+                match sent {
+                    Ok(()) => settle(&now_waiting, 1),
+                    Err(error) => {
+                        is_broken.store(true, Ordering::Release);
+                        let rest = std::iter::once(connection).chain(queued.try_iter()).collect();
+                        let _ = give_back.send((rest, error));
+                    }
                 }
             }
             drop(crossed);
         };
         thread::Builder::new().name("passage".to_owned()).spawn(send_all)?;
-        Ok((Arc::new(Self { queue: Mutex::new(Some(queue)), broken }), all_crossed))
+        Ok((Arc::new(Self { queue: Mutex::new(Some(queue)), broken, waiting }), Crossing { all_crossed, back }))
+    }
+
+    /// How many are on their way, neither across nor settled. Told only when there are none any more.
+    #[must_use]
+    pub fn waiting(&self) -> watch::Receiver<usize> {
+        self.waiting.subscribe()
+    }
+
+    /// So many of those that came back have been seen to.
+    pub fn settle(&self, number: usize) {
+        settle(&self.waiting, number);
     }
 
     /// Nobody will come any more.
@@ -85,15 +122,27 @@ impl Carrier for Passage {
     fn carry(&self, connections: Vec<Carried>) -> Vec<Carried> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = queue.as_ref().filter(|_| !self.broken.load(Ordering::Acquire)) else { return connections };
+        let number = connections.len();
+        self.waiting.send_if_modified(|waiting| {
+            *waiting += number;
+            false
+        });
         connections.into_iter().filter_map(|connection| queue.send(connection).err().map(|refused| refused.0)).collect()
     }
 }
 
-fn send(link: &OwnedFd, connection: &Carried) -> io::Result<()> {
+fn settle(waiting: &watch::Sender<usize>, number: usize) {
+    waiting.send_if_modified(|waiting| {
+        *waiting = waiting.saturating_sub(number);
+        *waiting == 0
+    });
+}
+
+fn send(link: &OwnedFd, connection: &Carried, patience: Duration) -> io::Result<()> {
     let (message, file) = encode(connection)?;
     let mut descriptors = vec![connection.socket.as_fd()];
     descriptors.extend(file.as_ref().map(AsFd::as_fd));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         match link::send(link.as_fd(), &message, &descriptors) {
             // ETOOMANYREFS: as many descriptors are on their way as LimitNOFILE= allows; the successor takes them off.
@@ -113,7 +162,7 @@ fn send(link: &OwnedFd, connection: &Carried) -> io::Result<()> {
 fn encode(connection: &Carried) -> io::Result<(Message, Option<File>)> {
     let record = Record {
         standing: connection.standing,
-        protocol: Protocol::Http1,
+        protocol: connection.standing.protocol(),
         listener: 0,
         peer: connection.peer,
         since: Moment::from(connection.since),
@@ -193,7 +242,7 @@ mod tests {
         for length in [0, 1, INLINE, INLINE + 1, 200_000] {
             let (here, there) = link::pair().unwrap();
             let ahead: Vec<u8> = (0..length).map(|index| index as u8).collect();
-            let (passage, _) = Passage::open(here).unwrap();
+            let (passage, _crossing) = Passage::open(here).unwrap();
             assert!(passage.carry(vec![carried(&ahead)]).is_empty());
             let Some((Message::Connection(bytes), descriptors)) = link::receive(there.as_fd()).unwrap() else {
                 panic!("another message");
@@ -206,17 +255,37 @@ mod tests {
     }
 
     #[test]
-    fn without_a_successor_connections_stay() {
+    fn without_a_successor_connections_come_back_and_then_stay() {
         let (here, there) = link::pair().unwrap();
         drop(there);
-        let (passage, all_crossed) = Passage::open(here).unwrap();
+        let (passage, mut crossing) = Passage::open(here).unwrap();
         passage.carry(vec![carried(b"")]);
-        while !passage.broken.load(Ordering::Acquire) {
-            thread::yield_now();
-        }
+        assert_eq!(*passage.waiting().borrow(), 1);
+        let (back, _) = crossing.back.blocking_recv().unwrap();
+        assert_eq!(back.len(), 1);
+        passage.settle(back.len());
+        assert_eq!(*passage.waiting().borrow(), 0);
         assert_eq!(passage.carry(vec![carried(b""), carried(b"")]).len(), 2);
         passage.close();
-        let _ = all_crossed.blocking_recv();
+        let _ = crossing.all_crossed.blocking_recv();
+    }
+
+    /// One that has stopped: what the kernel's queue has room for is on its way, and the rest comes back.
+    #[test]
+    fn from_a_successor_that_takes_none_connections_come_back() {
+        const ALL: usize = 2000;
+        let (here, there) = link::pair().unwrap();
+        rustix::io::ioctl_fionbio(&here, true).unwrap();
+        let (passage, mut crossing) = Passage::open_with(here, Duration::from_millis(100)).unwrap();
+        assert!(passage.carry((0..ALL).map(|_| carried(b"")).collect()).is_empty());
+        let (back, error) = crossing.back.blocking_recv().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let sent = std::iter::from_fn(|| {
+            rustix::io::ioctl_fionbio(&there, true).unwrap();
+            link::receive(there.as_fd()).ok().flatten()
+        });
+        assert_eq!(sent.count() + back.len(), ALL);
+        assert_eq!(*passage.waiting().borrow(), back.len());
     }
 
     proptest! {

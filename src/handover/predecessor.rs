@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::link::{self, Hello, Link, Message};
+use super::{adopt, record};
 
 /// The process that has started this one, and still is the service.
 #[derive(Debug)]
@@ -14,14 +15,15 @@ pub struct Predecessor {
 }
 
 impl Predecessor {
-    /// Hears what this process follows, and takes the standard error that it is given.
+    /// Hears what this process follows, takes the standard error that it is given, and makes room for as many connections
+    /// as the old process has, `most` at most.
     ///
-    /// To be called first thing.
+    /// To be called first thing, before any thread is started.
     ///
     /// # Errors
     ///
     /// If the old process is gone or says something else.
-    pub fn greet(socket: OwnedFd) -> io::Result<Self> {
+    pub fn greet(socket: OwnedFd, most: usize) -> io::Result<Self> {
         let Some((Message::Hello(hello), mut descriptors)) = link::receive(socket.as_fd())? else {
             return Err(io::Error::other("the process that has started this one is gone"));
         };
@@ -29,6 +31,7 @@ impl Predecessor {
         if let Some(stderr) = descriptors.pop() {
             rustix::stdio::dup2_stderr(&stderr)?;
         }
+        adopt::make_room_for(&socket, hello.connections.min(most));
         Ok(Self { socket: Arc::new(socket), hello })
     }
 
@@ -52,7 +55,7 @@ impl Predecessor {
     /// Those of the link.
     pub async fn succeed(self) -> io::Result<Option<Takeover>> {
         let link = Link::new(self.socket.try_clone()?)?;
-        if link.send(&Message::Ready, &[]).await.is_err() {
+        if link.send(&Message::Ready(record::VERSION), &[]).await.is_err() {
             return Ok(None);
         }
         loop {

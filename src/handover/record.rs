@@ -6,11 +6,11 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 2 | format version |
-//! | 2 | 1 | standing: 1 fresh, 2 idle, 3 in a head; all else is unknown to this version |
-//! | 3 | 1 | protocol: 1 is HTTP/1.1 |
+//! | 2 | 1 | standing: 1 fresh, 2 idle, 3 in a head, 4 upgraded; all else is unknown to this version |
+//! | 3 | 1 | protocol: 1 is HTTP/1.1, 2 the application's own, of an upgraded connection |
 //! | 4 | 2 | listener: its place in the table of names that goes along |
 //! | 6 | 1 | peer: 0 a Unix socket's, 4 and 6 an IP address of that version |
-//! | 7 | 1 | zero |
+//! | 7 | 1 | state: 0 it waits, 1 busy, 2 gone; all but 0 are written while its process still serves it |
 //! | 8 | 2 | peer's port |
 //! | 10 | 2 | zero |
 //! | 12 | 4 | peer's IPv6 scope |
@@ -20,6 +20,10 @@
 //! | 48 | 8 | bytes read ahead: where they are |
 //! | 56 | 4 | how many |
 //! | 60 | 4 | zero |
+//!
+//! What was read ahead of an upgraded connection begins with its [parcel](super::parcel). The first version that was
+//! released knew neither standing 4 nor protocol 2; like every version with what it doesn't know, it closes such a
+//! connection and counts it, so that they needed no new format.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
@@ -27,7 +31,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The format that this version writes, and the only one that it reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = super::FORMAT;
 
 /// Bytes of a record.
 pub const SIZE: usize = 64;
@@ -45,6 +49,51 @@ pub enum Standing {
     Idle = 2,
     /// The rest of a request's head; there may be whole requests, too, that were read and not yet looked at.
     Head = 3,
+    /// Nothing of HTTP: the application has upgraded it, and another one is to go on with it.
+    Upgraded = 4,
+}
+
+impl Standing {
+    /// What a connection that stands so speaks.
+    #[must_use]
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Self::Fresh | Self::Idle | Self::Head => Protocol::Http1,
+            Self::Upgraded => Protocol::Upgraded,
+        }
+    }
+}
+
+/// How a connection stands whose copy was deposited before its process was done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// It waits, as its record says.
+    Waits = 0,
+    /// It is in the middle of something that its record says nothing of: who adopted it would lose bytes.
+    Busy = 1,
+    /// It has ended, or is elsewhere.
+    Gone = 2,
+}
+
+/// Where in a record its state is.
+pub(super) const STATE_AT: usize = 7;
+
+impl State {
+    /// Reads a record's state.
+    ///
+    /// # Errors
+    ///
+    /// When the record is of another version or contradicts its own.
+    pub fn of(bytes: &[u8; SIZE]) -> Result<Self, RecordError> {
+        check_version(bytes)?;
+        match bytes[STATE_AT] {
+            0 => Ok(Self::Waits),
+            1 => Ok(Self::Busy),
+            2 => Ok(Self::Gone),
+            other => Err(RecordError::Field { field: "state", value: other.into() }),
+        }
+    }
 }
 
 /// What a connection speaks.
@@ -53,6 +102,8 @@ pub enum Standing {
 pub enum Protocol {
     /// HTTP/1.1 or 1.0.
     Http1 = 1,
+    /// The application's own.
+    Upgraded = 2,
 }
 
 /// A moment that every process of this boot understands: milliseconds of CLOCK_MONOTONIC.
@@ -171,21 +222,23 @@ impl Record {
     ///
     /// When it is of another version or contradicts its own.
     pub fn decode(bytes: &[u8; SIZE]) -> Result<Self, RecordError> {
-        let found = u16::from_le_bytes(array(bytes, 0));
-        if found != VERSION {
-            return Err(RecordError::Version { found });
-        }
+        check_version(bytes)?;
         let field = |field: &'static str, value: u64| RecordError::Field { field, value };
         let standing = match bytes[2] {
             1 => Standing::Fresh,
             2 => Standing::Idle,
             3 => Standing::Head,
+            4 => Standing::Upgraded,
             other => return Err(field("standing", other.into())),
         };
         let protocol = match bytes[3] {
             1 => Protocol::Http1,
+            2 => Protocol::Upgraded,
             other => return Err(field("protocol", other.into())),
         };
+        if protocol != standing.protocol() {
+            return Err(field("protocol", bytes[3].into()));
+        }
         let port = u16::from_le_bytes(array(bytes, 8));
         let peer = match bytes[6] {
             0 => None,
@@ -197,7 +250,8 @@ impl Record {
             other => return Err(field("peer", other.into())),
         };
         let ahead = Ahead { at: u64::from_le_bytes(array(bytes, 48)), length: u32::from_le_bytes(array(bytes, 56)) };
-        if ahead.length > AHEAD_AT_MOST || (ahead.length > 0) != (standing == Standing::Head) {
+        if ahead.length > AHEAD_AT_MOST || (ahead.length > 0) != matches!(standing, Standing::Head | Standing::Upgraded)
+        {
             return Err(field("number of bytes read ahead", ahead.length.into()));
         }
         Ok(Self {
@@ -209,6 +263,13 @@ impl Record {
             requests: u64::from_le_bytes(array(bytes, 40)),
             ahead,
         })
+    }
+}
+
+fn check_version(bytes: &[u8; SIZE]) -> Result<(), RecordError> {
+    match u16::from_le_bytes(array(bytes, 0)) {
+        VERSION => Ok(()),
+        found => Err(RecordError::Version { found }),
     }
 }
 
@@ -233,12 +294,13 @@ mod tests {
     }
 
     fn records() -> impl Strategy<Value = Record> {
-        (0..3, any::<(u16, u64, u64, u64)>(), 1..=AHEAD_AT_MOST, peers()).prop_map(|(standing, some, length, peer)| {
+        (0..4, any::<(u16, u64, u64, u64)>(), 1..=AHEAD_AT_MOST, peers()).prop_map(|(standing, some, length, peer)| {
             let (listener, since, requests, at) = some;
             let (standing, length) =
-                [(Standing::Fresh, 0), (Standing::Idle, 0), (Standing::Head, length)][standing as usize];
-            let ahead = Ahead { at, length };
-            Record { standing, protocol: Protocol::Http1, listener, peer, since: Moment(since), requests, ahead }
+                [(Standing::Fresh, 0), (Standing::Idle, 0), (Standing::Head, length), (Standing::Upgraded, length)]
+                    [standing as usize];
+            let (protocol, ahead) = (standing.protocol(), Ahead { at, length });
+            Record { standing, protocol, listener, peer, since: Moment(since), requests, ahead }
         })
     }
 
@@ -252,8 +314,8 @@ mod tests {
         fn any_bytes_are_read_or_refused(bytes in any::<[[u8; 32]; 2]>(), version in any::<bool>()) {
             let mut bytes: [u8; SIZE] = bytes.concat().try_into().unwrap();
             if version {
-                let standing = bytes[2] % 5;
-                bytes[..4].copy_from_slice(&[1, 0, standing, 1]);
+                let (standing, protocol) = (bytes[2] % 6, bytes[3] % 3);
+                bytes[..4].copy_from_slice(&[1, 0, standing, protocol]);
             }
             if let Ok(record) = Record::decode(&bytes) {
                 let _ = (record.since.elapsed(), record.since.instant());
@@ -296,6 +358,19 @@ mod tests {
             expected[at] = byte;
         }
         assert_eq!(record.encode(), expected);
+    }
+
+    #[test]
+    fn a_state_is_read() {
+        let record = |state: u8| {
+            let mut bytes = [0; SIZE];
+            bytes[..2].copy_from_slice(&VERSION.to_le_bytes());
+            bytes[STATE_AT] = state;
+            State::of(&bytes)
+        };
+        assert_eq!([0, 1, 2].map(record), [Ok(State::Waits), Ok(State::Busy), Ok(State::Gone)]);
+        assert_eq!(record(3), Err(RecordError::Field { field: "state", value: 3 }));
+        assert_eq!(State::of(&[0; SIZE]), Err(RecordError::Version { found: 0 }));
     }
 
     #[test]

@@ -16,8 +16,9 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::launch::{SUBCOMMAND, THIS_PROGRAM};
+use super::launch::{LIFE, PARENT, THIS_PROGRAM};
 use super::link::{self, Hello, Link, MOST_DESCRIPTORS, Message};
+use super::record::VERSION;
 
 /// How long a successor that failed may take to end before it is killed. It may have accepted connections.
 const GRACE: Duration = Duration::from_secs(5);
@@ -50,6 +51,12 @@ impl Program {
         };
         let path = path.or_else(|| std::env::current_exe().ok()).unwrap_or(name);
         Self { path, arguments: arguments.collect() }
+    }
+
+    /// Another program.
+    #[must_use]
+    pub fn new(path: PathBuf, arguments: Vec<OsString>) -> Self {
+        Self { path, arguments }
     }
 
     /// Where it is on disk.
@@ -99,6 +106,14 @@ pub enum SuccessorError {
     },
 }
 
+/// The successor is of another version of this program, which reads no records of this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the successor reads records of version {theirs}, and this process writes version {VERSION}")]
+pub struct Unreadable {
+    /// The version of records that it reads.
+    pub theirs: u16,
+}
+
 fn ended(program: &Path, words: &str) -> String {
     match words {
         "" => format!("{} ended before it was ready, without a word on standard error", program.display()),
@@ -127,6 +142,8 @@ pub struct Successor {
     pid: Pid,
     process: Option<OwnedFd>,
     link: Option<Link>,
+    /// The version of records that it reads.
+    records: u16,
 }
 
 impl Successor {
@@ -169,16 +186,18 @@ impl Successor {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         // It waits until it is told to go on, so that this is the right process. From here on it is ended on failure.
         let process = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        let successor = Self { pid, process: Some(process), link: Some(link) };
-        let link = successor.link();
+        let mut successor = Self { pid, process: Some(process), link: Some(link), records: 0 };
         // Once the process in between has ended, the successor is the service manager's child.
         parent.wait().await?;
-        link.send(&Message::Go, &[]).await?;
-        link.send(&Message::Hello(inheritance.hello), &[io::stderr().as_fd()]).await?;
+        successor.link().send(&Message::Go, &[]).await?;
+        successor.link().send(&Message::Hello(inheritance.hello), &[io::stderr().as_fd()]).await?;
 
         loop {
-            match link.receive().await? {
-                Some((Message::Ready, _)) => return Ok(Ok(successor)),
+            match successor.link().receive().await? {
+                Some((Message::Ready(records), _)) => {
+                    successor.records = records;
+                    return Ok(Ok(successor));
+                }
                 Some((Message::Failed(reason), _)) => return Ok(Err(reason)),
                 Some(_) => {}
                 None => return Err(gone()),
@@ -190,6 +209,15 @@ impl Successor {
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Whether it can go on with connections of this process.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't.
+    pub fn adopts(&self) -> Result<(), Unreadable> {
+        if self.records == VERSION { Ok(()) } else { Err(Unreadable { theirs: self.records }) }
     }
 
     fn link(&self) -> &Link {
@@ -244,7 +272,7 @@ fn end(process: OwnedFd) {
 fn spawn(program: &Program, link: OwnedFd) -> io::Result<(Child, Words)> {
     let (words, stderr) = pipe_for_words()?;
     let child = Command::new(THIS_PROGRAM)
-        .args([SUBCOMMAND, "--"])
+        .env(LIFE, PARENT)
         .arg(&program.path)
         .args(&program.arguments)
         .stdin(link)

@@ -28,6 +28,8 @@ pub mod message_id {
     pub const CONNECTIONS_FULL: &str = "69f2e552513446d19b83645b966033b9";
     /// A handler panicked.
     pub const HANDLER_PANICKED: &str = "64b0f8f4252946e7bb5645b503a3ad39";
+    /// A handler failed.
+    pub const HANDLER_FAILED: &str = "3a96a38f5bf946b8b0f043d3dfcb4f5f";
     /// A worker hasn't answered its heartbeat.
     pub const WORKER_STUCK: &str = "a1a3e3d7ca504e9994288caa7ee74d31";
     /// A worker has ended by itself.
@@ -132,6 +134,13 @@ pub enum Event {
         message: String,
         /// File and line, where known.
         location: String,
+    },
+    /// A handler returned an error instead of an answer.
+    HandlerFailed {
+        /// Of which route.
+        route: String,
+        /// The error, with what it comes from.
+        error: String,
     },
     /// A worker hasn't answered its heartbeat.
     WorkerStuck {
@@ -344,7 +353,7 @@ pub fn count(number: usize, noun: &str) -> String {
 }
 
 impl Event {
-    /// Writes the event; on the journal's thread only, because it may block.
+    /// Writes the event, which may block.
     pub(super) fn emit(self) {
         match self {
             Self::Request(entry) => entry.emit(),
@@ -363,6 +372,7 @@ impl Event {
             Self::AcceptFailed { .. }
             | Self::ConnectionsFull { .. }
             | Self::HandlerPanicked { .. }
+            | Self::HandlerFailed { .. }
             | Self::WorkerStuck { .. }
             | Self::WorkerLost { .. }
             | Self::Dropped { .. } => self.emit_trouble(),
@@ -519,7 +529,7 @@ impl Event {
             Self::HandoverRefused { connections, reason } => warn!(
                 MESSAGE_ID = message_id::HANDOVER_REFUSED,
                 CONNECTIONS = connections,
-                "{} cannot be handed over to the next process and will be closed: {reason}",
+                "{} cannot be handed over and will be closed: {reason}",
                 count(connections, "connection"),
             ),
             other => debug!("{other:?}"),
@@ -543,6 +553,12 @@ impl Event {
                 ROUTE = route,
                 CODE_LOCATION = location,
                 "The handler of route {route} panicked at {location}: {message}; its request got a 500"
+            ),
+            Self::HandlerFailed { route, error } => error!(
+                MESSAGE_ID = message_id::HANDLER_FAILED,
+                ROUTE = route,
+                ERROR = error,
+                "The handler of route {route} failed: {error}; its request got a 500"
             ),
             Self::WorkerStuck { worker, silent } => error!(
                 MESSAGE_ID = message_id::WORKER_STUCK,
@@ -574,32 +590,34 @@ impl DrainSummary {
             0 => format!("{} closed", count(*closed, "connection")),
             _ => format!("{} handed over in {}, {closed} closed", count(*handed_over, "connection"), human(*handover)),
         };
+        macro_rules! ended {
+            ($level:ident, $id:expr, $($rest:tt)+) => {
+                $level!(
+                    MESSAGE_ID = $id,
+                    CAUSE = cause,
+                    SETTLE_USEC = usec(*settle),
+                    CLOSE_USEC = usec(*close),
+                    FINISHED = finished,
+                    CUT = cut,
+                    CLOSED = closed,
+                    HANDED_OVER = handed_over,
+                    HANDOVER_USEC = usec(*handover),
+                    $($rest)+
+                )
+            };
+        }
         if *cut == 0 {
-            info!(
-                MESSAGE_ID = message_id::DRAIN_ENDED,
-                CAUSE = cause,
-                SETTLE_USEC = usec(*settle),
-                CLOSE_USEC = usec(*close),
-                FINISHED = finished,
-                CUT = cut,
-                CLOSED = closed,
-                HANDED_OVER = handed_over,
-                HANDOVER_USEC = usec(*handover),
+            ended!(
+                info,
+                message_id::DRAIN_ENDED,
                 "Drained: {phases}; {} finished, none cut, {connections}",
                 count(usize::try_from(*finished).unwrap_or(usize::MAX), "request"),
             );
         } else {
-            warn!(
-                MESSAGE_ID = message_id::REQUESTS_CUT,
-                CAUSE = cause,
-                SETTLE_USEC = usec(*settle),
-                CLOSE_USEC = usec(*close),
-                FINISHED = finished,
-                CUT = cut,
+            ended!(
+                warn,
+                message_id::REQUESTS_CUT,
                 CUT_ROUTES = cut_routes,
-                CLOSED = closed,
-                HANDED_OVER = handed_over,
-                HANDOVER_USEC = usec(*handover),
                 "Drained, but {} cut on {cut_routes}: {phases}; {finished} finished, {connections}",
                 if *cut == 1 { "1 request was".to_owned() } else { format!("{cut} requests were") },
             );

@@ -10,7 +10,7 @@ use std::thread;
 
 use tracing_journald::{Layer, Priority, PriorityMappings};
 
-use super::LOOK_EVERY;
+use super::writer::LOOK_EVERY;
 
 /// Where journald listens: systemd-journald.service(8). tracing-journald sends there and nowhere else.
 const SOCKET: &str = "/run/systemd/journal/socket";

@@ -6,174 +6,35 @@
 //! doesn't fit in the queue is counted and reported.
 
 mod event;
+#[cfg(feature = "journal")]
 mod journald;
 mod pace;
+#[cfg(feature = "journal")]
 mod visible;
+#[cfg(feature = "journal")]
+mod writer;
 
-use std::io::{self, IsTerminal, Write as _};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
-use std::thread;
-use std::time::{Duration, Instant};
-
-use tracing::Dispatch;
-use tracing_subscriber::fmt::format;
-use tracing_subscriber::layer::SubscriberExt;
+use std::time::Duration;
 
 pub use event::{DrainSummary, Event, RequestEntry, count, human, message_id};
-use journald::Journald;
 pub use pace::Pace;
+#[cfg(feature = "journal")]
 pub(crate) use visible::visible;
+#[cfg(feature = "journal")]
+pub use writer::{Target, start};
 
-/// Events that may wait for a slow journald: a few seconds of a busy access log, about 2 MiB.
-const QUEUE: usize = 8192;
-
-/// How many of them can't be requests: however busy the access log is, there is room for what an operator looks for.
-const RESERVED: usize = 256;
-
-/// How often to look whether journald is there again, or there is room in the queue.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// How often drops are reported while they go on.
-const DROPS_REPORTED_EVERY: Duration = Duration::from_secs(1);
-
-static JOURNAL: OnceLock<Journal> = OnceLock::new();
-
-struct Journal {
-    queue: SyncSender<Message>,
-    waiting: AtomicUsize,
-    dropped: AtomicU64,
-}
-
-enum Message {
-    Event(Event),
-    Flush(mpsc::Sender<()>),
-}
-
-/// Where entries go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// journald's native protocol, with all fields.
-    Journald,
-    /// Lines on standard error, one an event.
-    Lines,
-}
-
-impl Target {
-    /// Journald if standard error is connected to it (`JOURNAL_STREAM`, see systemd.exec(5)), else lines.
-    #[must_use]
-    pub fn detect() -> Self {
-        let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
-        let here = rustix::fs::fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
-        if here.is_ok_and(|here| here == stream) { Self::Journald } else { Self::Lines }
-    }
-}
-
-/// Starts the journal's thread. Until then, and without it, [`log`] does nothing; the second call does nothing.
-pub fn start(target: Target) {
-    let (queue, messages) = mpsc::sync_channel(QUEUE);
-    let journal = Journal { queue, waiting: AtomicUsize::new(0), dropped: AtomicU64::new(0) };
-    if JOURNAL.set(journal).is_ok() {
-        let run = move || {
-            let (dispatch, journald) = dispatch(target);
-            tracing::dispatcher::with_default(&dispatch, || write_all(&messages, journald.as_ref()));
-        };
-        if let Err(error) = thread::Builder::new().name("journal".to_owned()).spawn(run) {
-            complain(&format!("cannot start the journal's thread: {error}"));
-        }
-    }
-}
-
-/// Says what has happened. Never blocks: when the queue is full the event is dropped and counted.
+/// Says what has happened. Once the journal's thread was started this never blocks; until then it is for the program's
+/// own `tracing` subscriber to take.
 pub fn log(event: Event) {
-    let Some(journal) = JOURNAL.get() else { return };
-    let room =
-        if matches!(event, Event::Request(_) | Event::RequestRejected { .. }) { QUEUE - RESERVED } else { QUEUE };
-    let waiting = journal.waiting.fetch_add(1, Ordering::Relaxed);
-    if waiting >= room || journal.queue.try_send(Message::Event(event)).is_err() {
-        journal.waiting.fetch_sub(1, Ordering::Relaxed);
-        journal.dropped.fetch_add(1, Ordering::Relaxed);
-    }
+    #[cfg(feature = "journal")]
+    let Some(event) = writer::queue(event) else { return };
+    event.emit();
 }
 
 /// Waits until all that was said so far has been written, or `limit` is over.
 pub fn flush(limit: Duration) {
-    let Some(journal) = JOURNAL.get() else { return };
-    let deadline = Instant::now() + limit;
-    let (done, wait) = mpsc::channel();
-    let mut message = Message::Flush(done);
-    while let Err(TrySendError::Full(unsent)) = journal.queue.try_send(message) {
-        if Instant::now() >= deadline {
-            return;
-        }
-        message = unsent;
-        thread::sleep(LOOK_EVERY);
-    }
-    let _ = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-}
-
-fn write_all(messages: &Receiver<Message>, journald: Option<&Journald>) {
-    loop {
-        match messages.recv_timeout(DROPS_REPORTED_EVERY) {
-            Ok(Message::Event(event)) => {
-                if let Some(journal) = JOURNAL.get() {
-                    journal.waiting.fetch_sub(1, Ordering::Relaxed);
-                }
-                write(event, journald);
-            }
-            Ok(Message::Flush(done)) => drop(done.send(())),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        report_drops(journald);
-    }
-}
-
-fn write(event: Event, journald: Option<&Journald>) {
-    if let Some(journald) = journald {
-        journald.wait();
-    }
-    event.emit();
-}
-
-fn report_drops(journald: Option<&Journald>) {
-    static PACE: Pace = Pace::new(DROPS_REPORTED_EVERY);
-    if let Some(journal) = JOURNAL.get()
-        && journal.dropped.load(Ordering::Relaxed) > 0
-        && PACE.permits()
-    {
-        write(Event::Dropped { count: journal.dropped.swap(0, Ordering::Relaxed) }, journald);
-    }
-}
-
-fn dispatch(target: Target) -> (Dispatch, Option<Journald>) {
-    if target == Target::Journald {
-        match Journald::layer() {
-            Ok((layer, journald)) => {
-                return (Dispatch::new(tracing_subscriber::registry().with(layer)), Some(journald));
-            }
-            Err(error) => complain(&format!("journald cannot be reached, logging lines instead: {error}")),
-        }
-    }
-    (lines(), None)
-}
-
-/// Says what the journal can't say because it is about the journal.
-fn complain(what: &str) {
-    let _ = writeln!(io::stderr(), "outlive: {what}");
-}
-
-/// Lines for people: time, level and message; the fields are in the message already.
-fn lines() -> Dispatch {
-    // One line an event, and nothing that a client can write does anything to a terminal.
-    let message_only = format::debug_fn(|writer, field, value| {
-        if field.name() == "message" { writer.write_str(&visible(&format!("{value:?}"))) } else { Ok(()) }
-    });
-    let layer = tracing_subscriber::fmt::layer()
-        .fmt_fields(message_only)
-        .with_target(false)
-        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_writer(io::stderr);
-    Dispatch::new(tracing_subscriber::registry().with(layer))
+    #[cfg(feature = "journal")]
+    writer::flush(limit);
+    #[cfg(not(feature = "journal"))]
+    let _ = limit; // nothing waits
 }

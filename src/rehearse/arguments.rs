@@ -20,7 +20,7 @@ use super::target::{Target, UsageError};
 /// GOAWAY or by a Close frame is no failure: it is counted as closed in good order, and the client opens another.
 ///
 /// Exit status: 0 if nothing failed (no request, no connection, and no run of the command), 1 if anything did, 64 for
-/// bad usage. Only the given URLs are ever contacted.
+/// bad usage. With --all-survive a connection that did not survive is a failure in this sense. Only the given URLs are ever contacted.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = class::definitions(80))]
 pub struct Arguments {
@@ -29,7 +29,7 @@ pub struct Arguments {
     pub url: String,
 
     /// Busy clients: a kept-alive connection each, think times of 0-20 ms
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, help_heading = "Clients", value_name = "N", default_value_t = 64)]
     pub connections: u32,
 
     /// Fresh clients: each opens a new connection every --fresh-every, on a fixed schedule
@@ -37,65 +37,71 @@ pub struct Arguments {
     /// The schedule does not wait for answers, so a stall is felt by every request that falls into it (up to 32 are
     /// under way for each client; further ones start when there is room, and their latency counts from when they were
     /// due). The latency includes connecting.
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, help_heading = "Clients", value_name = "N", default_value_t = 16)]
     pub fresh: u32,
 
     /// Time between a fresh client's connections
-    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = duration)]
+    #[arg(long, help_heading = "Clients", value_name = "TIME", default_value = "20ms", value_parser = duration)]
     pub fresh_every: Duration,
 
     /// Idle clients: lie still through each round, then ask again on the same connection
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, help_heading = "Clients", value_name = "N", default_value_t = 1000)]
     pub idle: u32,
 
     /// Half clients: send half a request head before the command and the rest after it
     ///
     /// Every other one sends it on a new connection, the rest on one that has been answered before.
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, help_heading = "Clients", value_name = "N", default_value_t = 50)]
     pub half: u32,
 
     /// HTTP/2 clients (cleartext, with prior knowledge): a connection each, think times as of busy ones
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, help_heading = "Clients", value_name = "N", default_value_t = 0)]
     pub http2: u32,
 
     /// WebSocket clients: send a running number, which must come back, at busy clients' pace
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "websocket_url")]
+    #[arg(long, help_heading = "Clients", value_name = "N", default_value_t = 0, requires = "websocket_url")]
     pub websocket: u32,
 
     /// The WebSocket endpoint, which must echo, `ws://HOST[:PORT][/PATH]`
-    #[arg(long, value_name = "URL")]
+    #[arg(long, help_heading = "Clients", value_name = "URL")]
     pub websocket_url: Option<String>,
 
     /// How often the command is run
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, help_heading = "Rounds", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
 
     /// Time from one run of the command to the next; more if the command or the idle clients take longer
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    #[arg(long, help_heading = "Rounds", value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub every: Duration,
 
     /// Size of the body that every other request of busy and HTTP/2 clients posts; 0: no POST, only GET
-    #[arg(long, value_name = "SIZE", default_value = "1KiB", value_parser = size)]
+    #[arg(long, help_heading = "Requests and answers", value_name = "SIZE", default_value = "1KiB", value_parser = size)]
     pub post: usize,
 
     /// The exact body that every answer must have; without it, only its framing is checked
-    #[arg(long, value_name = "BODY")]
+    #[arg(long, help_heading = "Requests and answers", value_name = "BODY")]
     pub expect: Option<OsString>,
 
     /// How long an answer may take
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    #[arg(long, help_heading = "Requests and answers", value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
 
     /// How long connecting may take
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    #[arg(long, help_heading = "Requests and answers", value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub connect_timeout: Duration,
 
+    /// Take it for a failure, too, if a connection does not survive, even one that is closed in good order
+    ///
+    /// The connections meant are the kept-alive ones that are open when a command starts.
+    #[arg(long, help_heading = "Requests and answers")]
+    pub all_survive: bool,
+
     /// Write a report for people here: one HTML file, with nothing from elsewhere
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Results", value_name = "FILE")]
     pub report: Option<PathBuf>,
 
     /// Write the results for scripts here; `-`: to standard output, and the summary to standard error
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Results", value_name = "FILE")]
     pub json: Option<PathBuf>,
 
     /// Allow a target that is not on this machine: it is yours, and may be loaded
@@ -125,6 +131,7 @@ pub(super) struct Plan {
     pub expect: Option<Vec<u8>>,
     pub timeout: Duration,
     pub connect_timeout: Duration,
+    pub all_survive: bool,
     pub report: Option<PathBuf>,
     pub json: Option<PathBuf>,
     pub command: Vec<OsString>,
@@ -162,6 +169,7 @@ impl Plan {
             expect: arguments.expect.map(OsString::into_vec),
             timeout: arguments.timeout,
             connect_timeout: arguments.connect_timeout,
+            all_survive: arguments.all_survive,
             report: arguments.report,
             json: arguments.json,
             command: arguments.command,

@@ -58,7 +58,7 @@ impl Run {
         let body = vec![b'x'; plan.post];
         let length = format!("Content-Type: application/octet-stream\r\nContent-Length: {}\r\n", plan.post);
         Self {
-            tally: RefCell::new(Tally::new(clients, plan.report.is_some())),
+            tally: RefCell::new(Tally::new(clients, plan.report.is_some(), plan.all_survive)),
             get: Request::new(&plan, "GET", "", b""),
             post: Request::new(&plan, "POST", &length, &body),
             last_get: Request::new(&plan, "GET", "Connection: close\r\n", b""),

@@ -17,6 +17,7 @@ const SCHEMA: u32 = 1;
 /// Everything that was counted.
 pub(super) fn document(plan: &Plan, tally: &Tally, interrupted: bool) -> Value {
     let totals = tally.totals();
+    let survival = tally.survival();
     let command: Vec<_> = plan.command.iter().map(|word| word.to_string_lossy()).collect();
     json!({
         "schema": SCHEMA,
@@ -33,8 +34,8 @@ pub(super) fn document(plan: &Plan, tally: &Tally, interrupted: bool) -> Value {
         "commands_failed": tally.commands_failed(),
         "closed_in_order": tally.closed_in_order,
         "declined": tally.declined,
-        "kept": tally.rounds.iter().map(|round| round.kept).sum::<usize>(),
-        "survived": tally.rounds.iter().map(|round| round.survived).sum::<usize>(),
+        "kept": survival.kept,
+        "survived": survival.survived,
         "gap_ms": tally.rounds.iter().map(|round| millis(round.gap)).fold(0.0, f64::max),
         "latency": latencies(&tally.latencies),
         "latency_near_command": latencies(&tally.near),

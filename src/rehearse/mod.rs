@@ -139,7 +139,7 @@ async fn perform(run: &Rc<Run>) -> Result<bool, RehearseError> {
     watching.abort();
     progress.end();
     if interrupted {
-        run.tally.borrow_mut().end_round();
+        run.tally.borrow_mut().break_off();
     }
     Ok(interrupted)
 }

@@ -13,6 +13,9 @@ use super::tally::{Round, Tally};
 /// How often the live line is drawn anew.
 pub(super) const REFRESH: Duration = Duration::from_millis(200);
 
+/// A command that takes longer is worth a word: it may hang.
+const LONG: Duration = Duration::from_secs(1);
+
 /// The progress display.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -42,7 +45,11 @@ impl Progress {
         let bins = &tally.timeline.bins;
         let last = bins.iter().rev().skip(1).take(5).map(|bin| u64::from(bin.answers)).sum::<u64>() * 2;
         let [answers, rate, failed, lost] = [totals.answers, last, totals.failures, totals.lost].map(grouped);
-        bar.set_message(format!("{rate}/s  {answers} answers  {failed} failed  {lost} lost"));
+        let command = match tally.command_runs() {
+            Some(since) if since > LONG => format!("  command runs, {} s", since.as_secs()),
+            _ => String::new(),
+        };
+        bar.set_message(format!("{rate}/s  {answers} answers  {failed} failed  {lost} lost{command}"));
     }
 
     /// A round is over.
@@ -76,11 +83,15 @@ fn line(round: &Round, number: usize, of: u32) -> String {
         line.push(',');
     }
     let (answers, gap) = (grouped(round.answers), time(round.gap));
-    line += &format!(" {answers} answers, gap {gap}, {} of {} survived, ", round.survived, round.kept);
+    line += &format!(" {answers} answers, gap {gap}, ");
+    if round.kept > 0 {
+        let [survived, kept] = [round.survived, round.kept].map(|count| grouped(count as u64));
+        line += &format!("{survived} of {kept} survived, ");
+    }
     line + &failures(&round.failures)
 }
 
 fn failures(counts: &Counts) -> String {
-    let some: Vec<_> = counts.some().map(|(class, count)| format!("{count} {class}")).collect();
+    let some: Vec<_> = counts.some().map(|(class, count)| format!("{} {class}", grouped(count))).collect();
     if some.is_empty() { "nothing failed".to_owned() } else { some.join(", ") }
 }

@@ -1,10 +1,10 @@
 //! The summary at the end: a table for people, at most 80 columns wide.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::time::Duration;
 
 use super::arguments::Plan;
-use super::tally::{Kind, Latencies, Round, Tally};
+use super::tally::{Kind, Latencies, Round, Survival, Tally};
 
 /// The most runs of the command whose output is shown.
 const MOST_OUTPUTS: usize = 3;
@@ -84,13 +84,18 @@ impl Summary<'_> {
             let runs = counted(took.len(), "run");
             writeln!(f, "command         {runs}, {failed} failed, median {median}, longest {longest}")?;
         }
+        if let Some(since) = self.tally.command_runs().filter(|_| self.interrupted) {
+            writeln!(f, "command         still ran after {}", time(since))?;
+        }
         if let Some((number, gap)) = worst(rounds, |round| round.gap) {
             writeln!(f, "gap             at most {} without a good answer, in round {number}", time(gap))?;
         }
-        let (kept, survived) = rounds.iter().fold((0, 0), |sum, round| (sum.0 + round.kept, sum.1 + round.survived));
-        let [kept, survived] = [kept, survived].map(|count| grouped(count as u64));
-        writeln!(f, "connections     {survived} of {kept} kept-alive ones survived their round")?;
-        writeln!(f, "                {} were closed in good order", grouped(self.tally.closed_in_order))?;
+        let Survival { kept, survived } = self.tally.survival();
+        if kept > 0 {
+            let [kept, survived] = [kept, survived].map(|count| grouped(count as u64));
+            writeln!(f, "connections     {survived} of {kept} kept-alive ones survived their round")?;
+            writeln!(f, "                {} were closed in good order", grouped(self.tally.closed_in_order))?;
+        }
         if self.tally.declined > 0 {
             let declined = grouped(self.tally.declined);
             writeln!(f, "                {declined} HTTP/2 streams were declined, for a retry without loss")?;
@@ -125,25 +130,24 @@ impl Summary<'_> {
 /// The last line: what it all means.
 pub(super) fn verdict(tally: &Tally, interrupted: bool) -> String {
     let totals = tally.totals();
-    let mut text = String::new();
+    let mut sentences = Vec::new();
+    if totals.failures > 0 {
+        sentences.push(format!("{} failed, and {} of them were lost.", grouped(totals.failures), grouped(totals.lost)));
+    }
+    if tally.missed() > 0 {
+        sentences.push(format!("{} did not survive.", counted(tally.missed(), "connection")));
+    }
+    if tally.commands_failed() > 0 {
+        sentences.push(format!("The command failed {}.", counted(tally.commands_failed(), "time")));
+    }
+    if sentences.is_empty() {
+        let nothing = if totals.answers == 0 { "Nothing was answered, and nothing failed." } else { "Nothing failed." };
+        sentences.push(nothing.to_owned());
+    }
     if interrupted {
-        text.push_str("Interrupted. ");
+        sentences.insert(0, "Interrupted.".to_owned());
     }
-    match (totals.failures, tally.commands_failed()) {
-        (0, 0) if totals.answers == 0 => text.push_str("Nothing was answered, and nothing failed."),
-        (0, 0) => text.push_str("Nothing failed."),
-        (failures, commands) => {
-            if failures > 0 {
-                let (failed, lost) = (grouped(failures), grouped(totals.lost));
-                _ = write!(text, "{failed} failed, and {lost} of them were lost.");
-            }
-            if commands > 0 {
-                let (space, times) = (if failures > 0 { " " } else { "" }, counted(commands, "time"));
-                _ = write!(text, "{space}The command failed {times}.");
-            }
-        }
-    }
-    text
+    sentences.join(" ")
 }
 
 /// The round, from 1, in which `what` was largest.

@@ -126,14 +126,23 @@ pub(super) struct Tally {
     pub timeline: Timeline,
     /// How late this process itself woke up: what its measurements can be trusted to.
     pub own_delay: Latencies,
+    /// Whether a connection that does not survive is a failure.
+    all_survive: bool,
     last_good: Instant,
     command: LastCommand,
     census: Rc<Census>,
 }
 
+/// How many kept-alive connections there were, and how many survived.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Survival {
+    pub kept: usize,
+    pub survived: usize,
+}
+
 impl Tally {
     /// Nothing counted yet; `clients` in the order of [`Kind::ALL`].
-    pub(super) fn new(clients: [u32; Kind::ALL.len()], keep_samples: bool) -> Self {
+    pub(super) fn new(clients: [u32; Kind::ALL.len()], keep_samples: bool, all_survive: bool) -> Self {
         let began = Instant::now();
         let kind = |clients| KindTally { clients, answers: 0, failures: Counts::default(), latencies: latencies() };
         Self {
@@ -147,6 +156,7 @@ impl Tally {
             closed_in_order: 0,
             timeline: Timeline::new(keep_samples),
             own_delay: latencies(),
+            all_survive,
             last_good: began,
             command: LastCommand::default(),
             census: Rc::default(),
@@ -247,12 +257,20 @@ impl Tally {
 
     /// The round is over.
     pub(super) fn end_round(&mut self) {
+        self.break_off();
+        let now = self.began.elapsed();
+        if let Some(round) = self.rounds.last_mut() {
+            round.ended = Some(now);
+            round.survived = self.census.survivors();
+        }
+    }
+
+    /// The round never comes to its end: it has a gap so far, but nobody can say who survives it.
+    pub(super) fn break_off(&mut self) {
         let silence = self.last_good.elapsed();
         let now = self.began.elapsed();
         if let Some(round) = self.rounds.last_mut() {
             round.silence(silence, now);
-            round.ended = Some(now);
-            round.survived = self.census.survivors();
         }
     }
 
@@ -280,9 +298,30 @@ impl Tally {
         self.rounds.iter().filter(|round| round.command.as_ref().is_some_and(|run| !run.succeeded())).count()
     }
 
+    /// Kept-alive connections, and those of them that survived their round: sums over the rounds that came to their end.
+    pub(super) fn survival(&self) -> Survival {
+        let ended = self.rounds.iter().filter(|round| round.ended.is_some());
+        ended.fold(Survival::default(), |sum, round| Survival {
+            kept: sum.kept + round.kept,
+            survived: sum.survived + round.survived,
+        })
+    }
+
+    /// Connections that did not survive, if all should.
+    pub(super) fn missed(&self) -> usize {
+        let Survival { kept, survived } = self.survival();
+        if self.all_survive { kept.saturating_sub(survived) } else { 0 }
+    }
+
     /// Whether nothing failed at all.
     pub(super) fn all_well(&self) -> bool {
-        self.totals().failures == 0 && self.commands_failed() == 0
+        self.totals().failures == 0 && self.commands_failed() == 0 && self.missed() == 0
+    }
+
+    /// For how long the command has been running, if it runs.
+    pub(super) fn command_runs(&self) -> Option<Duration> {
+        let LastCommand { start, end } = self.command;
+        if end.is_none() { Some(start?.elapsed()) } else { None }
     }
 
     fn is_near(&self, began: Instant) -> bool {
@@ -303,7 +342,7 @@ mod tests {
     use super::*;
 
     fn tally() -> Tally {
-        Tally::new([1, 1, 1, 1, 0, 0], false)
+        Tally::new([1, 1, 1, 1, 0, 0], false, false)
     }
 
     #[test]

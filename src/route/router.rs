@@ -18,10 +18,7 @@ use super::table::{Endpoint, Found, Table, catch_all};
 use super::welcome::Welcome;
 use super::{host, path, refusal};
 use crate::config::settings;
-use crate::server::app::App;
-use crate::server::body::RequestBody;
-use crate::server::exchange::Exchange;
-use crate::server::gauges::Gauges;
+use crate::{Body as RequestBody, Exchange, Gauges};
 
 /// Answers requests by host, path and method. Clones share one table.
 ///
@@ -105,14 +102,13 @@ impl Router {
     }
 }
 
-impl App for Router {
-    type Body = Body;
-
-    fn call(
+impl Router {
+    /// Answers a request that came as this exchange.
+    pub fn call(
         &self,
         request: Request<RequestBody>,
         exchange: Arc<Exchange>,
-    ) -> impl Future<Output = Result<Response<Body>, Infallible>> {
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
         let head = request.method() == Method::HEAD;
         self.answer(request, &exchange).map(move |answer| {
             let answer = if exchange.body_limit_hit() { refusal::too_large() } else { answer };

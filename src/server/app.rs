@@ -1,6 +1,5 @@
 //! What the server asks of an application.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -20,12 +19,15 @@ pub trait App: Clone + 'static {
     /// The answers' body.
     type Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + 'static;
 
-    /// Answers one request. A panic becomes a 500.
+    /// Why a request can't be answered.
+    type Error: Into<BoxError>;
+
+    /// Answers one request. An error becomes a 500, and so does a panic.
     fn call(
         &self,
         request: Request<RequestBody>,
         exchange: Arc<Exchange>,
-    ) -> impl Future<Output = Result<Response<Self::Body>, Infallible>>;
+    ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>>;
 }
 
 /// Is told of every exchange that has ended: an access log, for one.

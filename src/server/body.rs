@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::app::BoxError;
-use super::exchange::Exchange;
+use super::exchange::{ConnectionInfo, Exchange};
 
 /// The request's body was longer than its route allows.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,18 @@ impl RequestBody {
             exchange.set_body_complete();
         }
         Self { incoming, leftover, exchange: Some(exchange), limit: u64::MAX, read: 0 }
+    }
+
+    /// The connection that the request came on; `None` only of a body that was made by hand.
+    #[must_use]
+    pub fn connection(&self) -> Option<&ConnectionInfo> {
+        self.exchange.as_ref().map(|exchange| &*exchange.connection)
+    }
+
+    /// The request with its answer, as the server sees it; `None` only of a body that was made by hand.
+    #[must_use]
+    pub fn exchange(&self) -> Option<&Arc<Exchange>> {
+        self.exchange.as_ref()
     }
 
     fn complete(&mut self) {

@@ -15,6 +15,8 @@ pub struct Census {
     pub idle: usize,
     /// They haven't sent a whole request yet.
     pub fresh: usize,
+    /// They are the application's: WebSockets, for one.
+    pub upgraded: usize,
 }
 
 impl Census {
@@ -22,6 +24,7 @@ impl Census {
         self.busy += other.busy;
         self.idle += other.idle;
         self.fresh += other.fresh;
+        self.upgraded += other.upgraded;
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn run<A: App>(worker: Rc<Worker<A>>, mut io: Io, registered: R
 }
 
 /// Waits for bytes, for the deadline, or (where `heeds_drain`) for the drain to close.
-pub(super) async fn park(io: &mut Io, local: &Local, entry: &Entry, heeds_drain: bool) -> Wake {
+pub(super) async fn park(io: &mut Io, local: &Local, entry: &Rc<Entry>, heeds_drain: bool) -> Wake {
     poll_fn(|cx| {
         entry.remember(cx.waker());
         let mut scratch = local.scratch.borrow_mut();
@@ -103,6 +103,7 @@ pub(super) async fn park(io: &mut Io, local: &Local, entry: &Entry, heeds_drain:
         } else if entry.has_expired() {
             Poll::Ready(Wake::Expired)
         } else {
+            local.entrust(io, entry);
             Poll::Pending
         }
     })

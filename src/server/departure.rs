@@ -14,11 +14,11 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
-use super::exchange::Peer;
-use super::gauges::WorkerGauges;
+use super::entrusted::{Copies, Entrusted, describe};
 use super::io::{Detached, Io};
 use super::registry::{Entry, Local};
-use crate::handover::record::Standing;
+use super::upgrade::handlers::Resume;
+use crate::handover::parcel::Parcel;
 use crate::handover::{Carried, Carrier};
 
 /// Where a worker's connections wait to be carried.
@@ -26,6 +26,8 @@ use crate::handover::{Carried, Carrier};
 pub(crate) struct Departures {
     carrier: RefCell<Option<Arc<dyn Carrier>>>,
     waiting: RefCell<Waiting>,
+    /// Of connections that don't leave yet.
+    pub(super) copies: Copies,
     some: Notify,
 }
 
@@ -47,6 +49,16 @@ impl Departures {
         self.carrier.borrow().is_some()
     }
 
+    /// How connections leave.
+    pub(super) fn carrier(&self) -> Option<Arc<dyn Carrier>> {
+        self.carrier.borrow().clone()
+    }
+
+    /// Has the worker's own task look after what waits.
+    pub(super) fn wake(&self) {
+        self.some.notify_one();
+    }
+
     /// Waits until the connection has left; returns it if it has to stay.
     async fn leave(&self, connection: Carried) -> Option<Carried> {
         let (answer, asked) = oneshot::channel();
@@ -61,11 +73,16 @@ impl Departures {
     }
 
     /// Gives to the carrier whatever waits, for ever.
-    pub(crate) async fn see_off(&self, gauges: &WorkerGauges) {
+    pub(crate) async fn see_off(&self, local: &Local) {
+        let gauges = local.gauges();
         loop {
             self.some.notified().await;
             let Waiting { connections, answers, since } = self.waiting.take();
-            let Some(carrier) = self.carrier.borrow().clone() else { continue };
+            let Some(carrier) = self.carrier() else { continue };
+            self.copies.deposit(&*carrier, gauges, local.recently());
+            if connections.is_empty() {
+                continue;
+            }
             let number = connections.len();
             let stay = carrier.carry(connections);
             gauges.handed_over.fetch_add(number - stay.len(), Ordering::Relaxed);
@@ -91,29 +108,35 @@ pub(super) async fn depart(io: Io, local: &Local, entry: &Entry) -> Option<Io> {
     if !local.can_leave(entry) {
         return Some(io);
     }
-    let (stream, ahead, entry_of_io) = io.into_parts();
-    let standing = match (ahead.is_empty(), entry.requests.get()) {
-        (false, _) => Standing::Head,
-        (true, 0) => Standing::Fresh,
-        (true, _) => Standing::Idle,
-    };
-    let connection = Carried {
-        // A socket that can't be taken away from the runtime is closed with it: that is not known to happen.
-        socket: stream.detach().ok()?.into(),
-        standing,
-        listener: Arc::clone(&entry.info.listener),
-        peer: match entry.info.peer {
-            Peer::Tcp(address) => Some(address),
-            Peer::Unix => None,
-        },
-        since: entry.since.get(),
-        requests: entry.requests.get(),
-        ahead,
-    };
+    let entrusted = entry.traffic.entrusted.replace(Entrusted::Never);
+    let (stream, ahead, traffic) = io.into_parts();
+    if entrusted.is_current() {
+        local.gauges().handed_over.fetch_add(1, Ordering::Relaxed);
+        return None; // its copy is all that is needed
+    }
+    // A socket that can't be taken away from the runtime is closed with it: that is not known to happen.
+    let socket = stream?.detach().ok()?.into();
+    let connection = describe(socket, ahead, entry);
+    if let Entrusted::At(mut place, _) = entrusted {
+        if local.departures.carrier()?.renew(&mut place, &connection) {
+            local.gauges().handed_over.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        place.vacate();
+    }
     let stays = local.departures.leave(connection).await?;
     entry.stays.set(true);
     let stream = Detached::new(stays.socket, stays.peer.is_some()).ok()?.attach().ok()?;
-    Some(Io::new(stream, stays.ahead, entry_of_io))
+    Some(Io::new(stream, stays.ahead, traffic))
+}
+
+/// Lets an upgraded connection leave with its parcel; returns it if that is not possible.
+pub(super) async fn depart_upgraded(mut io: Io, parcel: &Parcel, local: &Local, entry: &Entry) -> Option<Io> {
+    let ahead = std::mem::take(&mut io.ahead);
+    io.ahead = parcel.encode(&ahead);
+    let mut stays = depart(io, local, entry).await?;
+    stays.ahead = ahead;
+    Some(stays)
 }
 
 /// A connection that has come from another process.
@@ -124,6 +147,8 @@ pub(crate) struct Arrival {
     pub(crate) last: bool,
     /// Without one, it is one too many.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// Who goes on with it, if it is upgraded.
+    pub(crate) resume: Option<Resume>,
 }
 
 impl Detached {

@@ -1,13 +1,16 @@
 //! The drain: from the wish to end to the end, within a window.
 //!
-//! It *settles*: the requests that ran when it began finish, while everything else is still served. Then it *closes*:
+//! It *settles*: the requests that ran when it began finish, while everything else is still served, and copies of what
+//! waits are deposited for the next process. Then it *closes*:
 //! nothing is accepted any more, the last requests finish, connections leave for the next process if there is a way
 //! there, and are closed if not. At the end of the window what still runs is cut and counted. A hammer goes straight
 //! there, past nothing but the connections that can leave at once.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -66,14 +69,48 @@ pub struct Plan {
     pub succeeded: bool,
     /// Told when nothing is accepted any more; listeners aren't held open longer than that then.
     pub closed: Option<oneshot::Sender<()>>,
-    /// How many older processes have yet to end; a drain waits for them, since they are killed when it is over.
-    pub elders: watch::Receiver<usize>,
-    /// A way for connections to the next process, once it is known whether there is one (until then the drain does not
-    /// close); `None`: there is none.
-    pub carrier: Option<oneshot::Receiver<Arc<dyn Carrier>>>,
+    /// How many of other things have yet to end, for which a drain waits: older processes, since they are killed when it
+    /// is over, connections on their way to a successor, since they may come back, background tasks.
+    pub pending: Vec<watch::Receiver<usize>>,
+    /// A way for connections to the next process; until it is known whether there is one, the drain does not close.
+    pub way: Way,
     /// Ends the process a little after the window, should the drain not come to its own end. `None`: the process isn't
     /// the drain's to end.
     pub last_exit: Option<LastExit>,
+}
+
+/// A way for connections to the next process.
+#[derive(Debug)]
+pub enum Way {
+    /// There is none.
+    Closed,
+    /// It is being opened.
+    Awaited(oneshot::Receiver<Arc<dyn Carrier>>),
+    /// The workers know of it.
+    Open,
+}
+
+impl Way {
+    /// Waits until it is known, and shows it to the workers.
+    async fn known(&mut self, server: &Server) {
+        if let Self::Awaited(carrier) = self {
+            *self = match carrier.await {
+                Ok(carrier) => {
+                    server.carry_with(&carrier);
+                    Self::Open
+                }
+                Err(_) => Self::Closed,
+            };
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    fn is_awaited(&self) -> bool {
+        matches!(self, Self::Awaited(_))
+    }
 }
 
 impl Plan {
@@ -135,14 +172,12 @@ pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
     }
 }
 
-/// Waits until it is known whether connections have a way to the next process, and shows it to the workers.
+/// Waits until it is known whether connections have a way to the next process.
 async fn find_carrier(server: &Server, plan: &mut Plan, began: Instant, waited: &mut Waited) -> bool {
-    let Some(mut carrier) = plan.carrier.take() else { return false };
     let end = deadline(began, *plan.window.borrow());
-    let mut found = None;
     if *waited != Waited::Hammered {
         tokio::select! {
-            carrier = &mut carrier => found = carrier.ok(),
+            () = plan.way.known(server) => {}
             () = at(end) => {}
             Some(cause) = plan.hammer.recv() => {
                 journal::log(Event::Hammer { cause });
@@ -152,12 +187,9 @@ async fn find_carrier(server: &Server, plan: &mut Plan, began: Instant, waited: 
     }
     if *waited == Waited::Hammered {
         // The hammer is for what runs. Idle connections are on their way in a moment, if there is one.
-        found = tokio::time::timeout(LAST_WORDS, carrier).await.ok().and_then(Result::ok);
+        let _ = tokio::time::timeout(LAST_WORDS, plan.way.known(server)).await;
     }
-    if let Some(carrier) = &found {
-        server.carry_with(carrier);
-    }
-    found.is_some()
+    plan.way.is_open()
 }
 
 /// How many phases a worker has entered by the time that it is in this one.
@@ -194,7 +226,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
             server.close_listeners();
             let _ = closed.send(()); // whoever asked may have gone
         }
-        let alone = *plan.elders.borrow_and_update() == 0;
+        let alone = plan.pending.iter_mut().all(|pending| *pending.borrow_and_update() == 0);
         let reached = match phase {
             Phase::Settling => workers.iter().all(|worker| worker.running_since_before.load(Ordering::Acquire) == 0),
             _ => server.gauges.connections() == 0,
@@ -223,7 +255,8 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
                 return Waited::Hammered;
             }
             Ok(()) = plan.window.changed() => {}
-            Ok(()) = plan.elders.changed() => {}
+            () = any_changed(&mut plan.pending) => {}
+            () = plan.way.known(server), if plan.way.is_awaited() => {}
         }
     }
 }
@@ -231,7 +264,7 @@ async fn wait(server: &Server, plan: &mut Plan, began: Instant, phase: Phase) ->
 /// Says that all who could leave at once have left, if so: the rest may take the whole window.
 fn tell_handed_over(gauges: &Gauges) -> bool {
     let (connections, requests) = (gauges.handed_over(), gauges.requests());
-    let over = connections > 0 && gauges.connections() <= requests;
+    let over = connections > 0 && gauges.connections() <= requests + gauges.upgraded();
     if over {
         journal::log(Event::HandedOver { connections, took: gauges.handover_time(), requests });
     }
@@ -240,6 +273,24 @@ fn tell_handed_over(gauges: &Gauges) -> bool {
 
 fn deadline(began: Instant, window: Window) -> Option<Instant> {
     window.and_then(|window| began.checked_add(window))
+}
+
+/// Waits until one of them changes; those that nobody changes any more are left out.
+async fn any_changed(all: &mut [watch::Receiver<usize>]) {
+    let mut changes: Vec<_> = all.iter_mut().map(|one| Box::pin(one.changed())).collect();
+    poll_fn(|cx| {
+        let mut changed = false;
+        changes.retain_mut(|change| match change.as_mut().poll(cx) {
+            Poll::Ready(Ok(())) => {
+                changed = true;
+                true
+            }
+            Poll::Ready(Err(_)) => false,
+            Poll::Pending => true,
+        });
+        if changed { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 async fn at(instant: Option<Instant>) {
@@ -253,7 +304,7 @@ async fn at(instant: Option<Instant>) {
 async fn cut(server: &mut Server) -> BTreeMap<String, usize> {
     let mut routes = BTreeMap::new();
     if server.gauges.connections() > 0 {
-        let counted = server.gauges.requests();
+        let counted = server.gauges.requests() + server.gauges.upgraded();
         let at_stake = server.at_stake(LAST_WORDS).await;
         // A stuck worker can't name its requests, but they count.
         let unnamed = counted.saturating_sub(at_stake.len());

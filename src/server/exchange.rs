@@ -17,6 +17,18 @@ pub enum Peer {
     Unix,
 }
 
+impl Peer {
+    /// A TCP client's address.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix => None,
+        }
+    }
+}
+
+/// The address, or `unix`.
 impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -27,12 +39,21 @@ impl std::fmt::Display for Peer {
 }
 
 /// What a connection's requests share.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConnectionInfo {
     /// Who is at the other end.
     pub peer: Peer,
     /// The name of the listener that accepted it.
     pub listener: Arc<str>,
+}
+
+impl ConnectionInfo {
+    /// Of a connection that there needn't be: for tests of applications.
+    #[must_use]
+    pub fn new(peer: Peer, listener: impl Into<Arc<str>>) -> Self {
+        Self { peer, listener: listener.into() }
+    }
 }
 
 /// One request and its answer: what the server tells the application of it, and the application the server.
@@ -53,6 +74,13 @@ pub struct Exchange {
     body_limit_hit: AtomicBool,
     body_touched: AtomicBool,
     body_complete: AtomicBool,
+}
+
+/// One that there needn't be: for tests of applications.
+impl Default for Exchange {
+    fn default() -> Self {
+        Self::new(Arc::new(ConnectionInfo::new(Peer::Unix, "")), Method::default(), Uri::default())
+    }
 }
 
 impl Exchange {

@@ -2,14 +2,16 @@
 //!
 //! Each worker counts on cache lines of its own, so that counting costs next to nothing; readers add up.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Live counts. Each is exact for the moment it is read at; two of them were not read at the same moment.
 #[derive(Debug)]
 pub struct Gauges {
-    workers: Box<[WorkerGauges]>,
+    workers: OnceLock<Box<[WorkerGauges]>>,
     draining: AtomicBool,
+    came_back: AtomicUsize,
     generation: u64,
     began: Instant,
 }
@@ -20,6 +22,8 @@ pub struct Gauges {
 pub(crate) struct WorkerGauges {
     pub(crate) connections: AtomicUsize,
     pub(crate) requests: AtomicUsize,
+    /// Connections that are the application's.
+    pub(crate) upgraded: AtomicUsize,
     pub(crate) answered: AtomicU64,
     pub(crate) accepted: AtomicU64,
     /// Requests that ran when the drain began and still run.
@@ -38,54 +42,79 @@ impl Gauges {
     /// All zero, beginning now.
     #[must_use]
     pub fn new(generation: u64, workers: usize) -> Self {
+        let gauges = Self::before_workers(generation);
+        gauges.set_workers(workers);
+        gauges
+    }
+
+    /// All zero, beginning now; how many workers there will be isn't known yet.
+    pub(crate) fn before_workers(generation: u64) -> Self {
         Self {
-            workers: (0..workers).map(|_| WorkerGauges::default()).collect(),
+            workers: OnceLock::new(),
             draining: AtomicBool::new(false),
+            came_back: AtomicUsize::new(0),
             generation,
             began: Instant::now(),
         }
     }
 
+    /// Says how many workers there are. The first call counts.
+    pub(crate) fn set_workers(&self, workers: usize) {
+        let _ = self.workers.set((0..workers).map(|_| WorkerGauges::default()).collect());
+    }
+
     /// Connections that are open.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.workers.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).sum()
+        self.workers().iter().map(|worker| worker.connections.load(Ordering::Relaxed)).sum()
     }
 
     /// Connections that are open, by worker.
     #[must_use]
     pub fn connections_by_worker(&self) -> Vec<usize> {
-        self.workers.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).collect()
+        self.workers().iter().map(|worker| worker.connections.load(Ordering::Relaxed)).collect()
     }
 
     /// Requests that run: their head was read, and their answer isn't wholly out.
     #[must_use]
     pub fn requests(&self) -> usize {
-        self.workers.iter().map(|worker| worker.requests.load(Ordering::Relaxed)).sum()
+        self.workers().iter().map(|worker| worker.requests.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Connections that the application has upgraded, and not ended yet.
+    #[must_use]
+    pub fn upgraded(&self) -> usize {
+        self.workers().iter().map(|worker| worker.upgraded.load(Ordering::Relaxed)).sum()
     }
 
     /// Requests answered since the process began.
     #[must_use]
     pub fn answered(&self) -> u64 {
-        self.workers.iter().map(|worker| worker.answered.load(Ordering::Relaxed)).sum()
+        self.workers().iter().map(|worker| worker.answered.load(Ordering::Relaxed)).sum()
     }
 
     /// Connections accepted since the process began.
     #[must_use]
     pub fn accepted(&self) -> u64 {
-        self.workers.iter().map(|worker| worker.accepted.load(Ordering::Relaxed)).sum()
+        self.workers().iter().map(|worker| worker.accepted.load(Ordering::Relaxed)).sum()
     }
 
     /// Connections that have left for the next process.
     #[must_use]
     pub fn handed_over(&self) -> usize {
-        self.workers.iter().map(|worker| worker.handed_over.load(Ordering::Relaxed)).sum()
+        let left: usize = self.workers().iter().map(|worker| worker.handed_over.load(Ordering::Relaxed)).sum();
+        left.saturating_sub(self.came_back.load(Ordering::Relaxed))
+    }
+
+    /// Counts connections that had left and have come back.
+    pub(crate) fn take_back(&self, connections: usize) {
+        self.came_back.fetch_add(connections, Ordering::Relaxed);
     }
 
     /// How long it took to let them leave, by the worker that took longest.
     #[must_use]
     pub fn handover_time(&self) -> Duration {
-        let longest = self.workers.iter().map(|worker| worker.handover_usec.load(Ordering::Relaxed)).max();
+        let longest = self.workers().iter().map(|worker| worker.handover_usec.load(Ordering::Relaxed)).max();
         Duration::from_micros(longest.unwrap_or(0))
     }
 
@@ -112,10 +141,10 @@ impl Gauges {
     }
 
     pub(crate) fn worker(&self, index: usize) -> &WorkerGauges {
-        &self.workers[index]
+        &self.workers()[index]
     }
 
     pub(crate) fn workers(&self) -> &[WorkerGauges] {
-        &self.workers
+        self.workers.get().map_or(&[], AsRef::as_ref)
     }
 }

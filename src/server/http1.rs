@@ -1,20 +1,22 @@
 //! HTTP/1.1 on one connection.
 //!
-//! hyper reads requests and writes answers; this drives it with `poll_without_shutdown` and takes the connection back
-//! (`into_parts`) whenever no request runs and nothing is unsent: to park it, to time it out, or to let it leave in a
-//! drain. hyper's own `graceful_shutdown` is not used: it drops requests that have arrived but weren't read yet.
+//! hyper reads requests and writes answers; this polls it and takes the connection back (`into_parts`) whenever no request
+//! runs and nothing is unsent: to park it, to time it out, or to let it leave in a drain. hyper's own `graceful_shutdown`
+//! is not used: it drops requests that have arrived but weren't read yet. Nor may hyper shut the socket down, which it
+//! only has on loan (`upgrade::lent`). An upgraded connection is the application's, until it returns (`upgrade`).
 //!
 //! `pipeline_flush` isn't used either: with it, an answer waits in hyper's buffer for as long as a part of the next
 //! request is in there, and a client that waits for the answer before it sends the rest waits forever.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use hyper::server::conn::http1::{self, Connection, Parts};
+use hyper::server::conn::http1::{self, Parts, UpgradeableConnection};
 use hyper_util::rt::TokioIo;
 
 use super::app::App;
@@ -23,6 +25,8 @@ use super::departure::depart;
 use super::io::Io;
 use super::registry::{Entry, Phase};
 use super::service::{ConnectionService, Protocol};
+use super::upgrade::lent::Lent;
+use super::upgrade::watch;
 use super::worker::Worker;
 
 /// How long at least a connection keeps its HTTP machinery (a read buffer above all) after an answer: longer than a
@@ -34,10 +38,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why a connection was taken back from hyper, or has ended.
 enum Left {
-    /// hyper has ended it: the client has, an answer said `Connection: close`, or a request was malformed.
+    /// hyper has ended it: the client has, an answer said `Connection: close`, a request was malformed, or the connection
+    /// was upgraded.
     Ended { lingering: bool, error: Option<hyper::Error> },
     /// It has been idle for [`PARK_AFTER`].
     Idle,
+    /// A drain settles: what was read ahead has to be known to the next process, should this one be killed.
+    Entrust { in_head: bool },
     /// The head of a request was begun and not finished in time.
     HeadTimeout,
     /// The client took none of an answer's bytes for too long.
@@ -65,9 +72,13 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
     loop {
         let app = worker.app.clone();
         let service = ConnectionService::new(app, Rc::clone(local), Rc::clone(entry), Protocol::Http1);
-        let mut connection = Box::new(worker.http1.serve_connection(TokioIo::new(io), service));
+        let lent = TokioIo::new(Lent::new(io));
+        let mut connection = Box::new(worker.http1.serve_connection(lent, service).with_upgrades());
         let left = drive(&mut connection, worker, entry).await;
-        io = take_back(connection.into_parts());
+        io = match connection.into_parts().and_then(take_back) {
+            Some(io) => io,
+            None => return watch::over(local, entry).await,
+        };
         match left {
             Left::Ended { lingering, error } => {
                 report(worker, entry, error);
@@ -90,7 +101,9 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
                 }
                 entry.expire_at(Some(Instant::now() + FAREWELL));
             }
-            Left::Idle if io.ahead.is_empty() => {
+            // Its deadline stays what it was.
+            Left::Entrust { in_head: true } => local.entrust(&io, entry),
+            Left::Idle | Left::Entrust { .. } if io.ahead.is_empty() => {
                 let idle = limits.idle_timeout.saturating_sub(PARK_AFTER);
                 entry.expire_at(local.after(idle));
                 match park(&mut io, local, entry, true).await {
@@ -114,7 +127,7 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
             }
             // It was not as idle as it looked: hyper had read the beginning of a request together with the end of
             // the one before.
-            Left::Idle => {
+            Left::Idle | Left::Entrust { .. } => {
                 entry.expire_at(local.after(limits.head_timeout.saturating_sub(PARK_AFTER)));
             }
         }
@@ -125,20 +138,20 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
 ///
 /// That comes before what hyper has not got to yet. It is copied, because the little that is there, or nothing, would
 /// keep all of hyper's buffer allocated for as long as the connection lies idle.
-fn take_back<S>(parts: Parts<TokioIo<Io>, S>) -> Io {
-    let mut io = parts.io.into_inner();
-    io.ahead = match (parts.read_buf.is_empty(), io.ahead.is_empty()) {
-        (true, _) => io.ahead,
-        (false, true) => Bytes::copy_from_slice(&parts.read_buf),
-        (false, false) => join(&parts.read_buf, &io.ahead),
-    };
-    io
+fn take_back<S>(parts: Parts<TokioIo<Lent>, S>) -> Option<Io> {
+    let mut io = parts.io.into_inner().end()?;
+    match (parts.read_buf.is_empty(), io.ahead.is_empty()) {
+        (true, _) => {}
+        (false, true) => io.ahead = Bytes::copy_from_slice(&parts.read_buf),
+        (false, false) => io.ahead = join(&parts.read_buf, &io.ahead),
+    }
+    Some(io)
 }
 
 /// Drives hyper until the connection has ended or should be taken back. The entry's deadline is that of the head that
 /// is being read.
 async fn drive<A: App>(
-    connection: &mut Connection<TokioIo<Io>, ConnectionService<A>>,
+    connection: &mut UpgradeableConnection<TokioIo<Lent>, ConnectionService<A>>,
     worker: &Worker<A>,
     entry: &Entry,
 ) -> Left {
@@ -149,14 +162,14 @@ async fn drive<A: App>(
     let mut farewell = local.phase() >= Phase::Closing && !local.can_leave(entry);
     poll_fn(|cx| {
         entry.remember(cx.waker());
-        if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
+        if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
             // After a malformed request or a body that nobody wanted the client may still be sending.
             let error = ended.err();
             return Poll::Ready(Left::Ended { lingering: error.is_some() || entry.misaligned.get(), error });
         }
         if entry.busy() {
-            let written = entry.written.get();
-            let waits = entry.write_blocked.get();
+            let written = entry.traffic.written();
+            let waits = entry.traffic.write_blocked();
             if standing != (Standing::Busy { written }) || !waits {
                 standing = Standing::Busy { written };
                 entry.expire_at(if waits { local.after(limits.send_timeout) } else { None });
@@ -167,7 +180,7 @@ async fn drive<A: App>(
             return Poll::Pending;
         }
         entry.flushed();
-        let (read, requests) = (entry.read.get(), entry.requests.get());
+        let (read, requests) = (entry.traffic.read(), entry.requests.get());
         match standing {
             // Most requests begin and end within one poll, and are never seen running.
             _ if requests != served => {
@@ -189,6 +202,10 @@ async fn drive<A: App>(
         }
         if local.phase() >= Phase::Closing && !farewell {
             return Poll::Ready(Left::Leave);
+        }
+        let in_head = standing == Standing::Head;
+        if local.wants_copy(entry, in_head) {
+            return Poll::Ready(Left::Entrust { in_head });
         }
         match standing {
             // Many connections see one request and then lie for long. Parked at once, they never hold a read buffer.
@@ -222,7 +239,7 @@ async fn time_out<A: App>(io: &Io, worker: &Worker<A>, entry: &Entry) {
     linger(io, &worker.local, entry).await;
 }
 
-fn join(first: &[u8], second: &[u8]) -> Bytes {
+pub(super) fn join(first: &[u8], second: &[u8]) -> Bytes {
     let mut both = BytesMut::with_capacity(first.len() + second.len());
     both.extend_from_slice(first);
     both.extend_from_slice(second);

@@ -47,7 +47,7 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, io: Io, entry: &Rc<Ent
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            let blocked = entry.write_blocked.get().then(|| entry.written.get());
+            let blocked = entry.traffic.write_blocked().then(|| entry.traffic.written());
             let standing = Some((entry.running(), blocked, leaving));
             if standing != before {
                 before = standing;

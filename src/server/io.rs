@@ -1,15 +1,18 @@
 //! A connection's socket, which keeps the books that a drain needs: what was read, and whether anything is unsent.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use rustix::net::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::registry::Entry;
+use super::entrusted::Entrusted;
+use super::traffic::Traffic;
 
 /// A client's socket, known to this thread's runtime.
 #[derive(Debug)]
@@ -64,31 +67,60 @@ impl Stream {
             Self::Unix(stream) => stream.try_write(bytes),
         }
     }
+
+    fn shutdown(&self, how: Shutdown) {
+        let _ = match self {
+            Self::Tcp(stream) => rustix::net::shutdown(stream, how),
+            Self::Unix(stream) => rustix::net::shutdown(stream, how),
+        };
+    }
 }
 
-/// The socket with what was read ahead of it, and its entry in the books.
+/// The socket with what was read ahead of it, and its books.
 #[derive(Debug)]
 pub(crate) struct Io {
-    stream: Stream,
+    /// There until [`Self::into_parts`] takes it.
+    stream: Option<Stream>,
     /// Bytes that were read already and come first.
     pub(crate) ahead: Bytes,
-    entry: Rc<Entry>,
+    traffic: Arc<Traffic>,
 }
 
 impl Io {
-    pub(crate) fn new(stream: Stream, ahead: Bytes, entry: Rc<Entry>) -> Self {
-        Self { stream, ahead, entry }
+    pub(crate) fn new(stream: Stream, ahead: Bytes, traffic: Arc<Traffic>) -> Self {
+        Self { stream: Some(stream), ahead, traffic }
     }
 
     /// The opposite of [`Self::new`].
-    pub(crate) fn into_parts(self) -> (Stream, Bytes, Rc<Entry>) {
-        (self.stream, self.ahead, self.entry)
+    pub(crate) fn into_parts(mut self) -> (Option<Stream>, Bytes, Arc<Traffic>) {
+        (self.stream.take(), std::mem::take(&mut self.ahead), Arc::clone(&self.traffic))
+    }
+
+    /// The connection's books.
+    pub(crate) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    fn stream(&self) -> &Stream {
+        self.stream.as_ref().expect("only into_parts takes it, and that takes all")
+    }
+
+    fn stream_mut(&mut self) -> &mut Stream {
+        self.stream.as_mut().expect("only into_parts takes it, and that takes all")
+    }
+
+    /// One more descriptor of the socket.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self.stream() {
+            Stream::Tcp(stream) => stream.as_fd().try_clone_to_owned(),
+            Stream::Unix(stream) => stream.as_fd().try_clone_to_owned(),
+        }
     }
 
     /// Reads what is there into `buffer`; 0 means that the client has ended its side.
     pub(crate) fn poll_bytes(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.stream.poll_read_ready(cx))?;
+            ready!(self.stream().poll_read_ready(cx))?;
             match self.try_bytes(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(read),
@@ -98,32 +130,41 @@ impl Io {
 
     /// Reads what is there into `buffer`, or fails with `WouldBlock`.
     pub(crate) fn try_bytes(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.try_read(buffer)?;
-        self.entry.read.set(self.entry.read.get() + read as u64);
+        self.traffic.entrusted.touch();
+        let read = self.stream().try_read(buffer)?;
+        self.traffic.add_read(read);
         Ok(read)
     }
 
     /// Writes a short last word, if the socket takes it at once.
     pub(crate) fn say(&self, bytes: &[u8]) {
-        let _ = self.stream.try_write(bytes);
+        let _ = self.stream().try_write(bytes);
     }
 
     /// Ends this side of the connection; the client sees it whoever else holds the socket.
     pub(crate) fn shutdown(&self) {
-        let _ = match &self.stream {
-            Stream::Tcp(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
-            Stream::Unix(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
-        };
+        self.stream().shutdown(Shutdown::Write);
     }
 
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Ready(Ok(written)) => {
-                self.entry.write_blocked.set(false);
-                self.entry.written.set(self.entry.written.get() + *written as u64);
+                self.traffic.set_write_blocked(false);
+                self.traffic.add_written(*written);
             }
-            Poll::Ready(Err(_)) => self.entry.write_blocked.set(false),
-            Poll::Pending => self.entry.write_blocked.set(true),
+            Poll::Ready(Err(_)) => self.traffic.set_write_blocked(false),
+            Poll::Pending => self.traffic.set_write_blocked(true),
+        }
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        let Some(stream) = &self.stream else { return };
+        // A copy that lies in a vault would keep the connection open for the client.
+        if let Entrusted::At(place, _) = self.traffic.entrusted.replace(Entrusted::Never) {
+            stream.shutdown(Shutdown::Both);
+            place.vacate();
         }
     }
 }
@@ -136,20 +177,24 @@ impl AsyncRead for Io {
             self.ahead.advance(length);
             return Poll::Ready(Ok(()));
         }
+        if self.traffic.entrusted.is_touchable() {
+            ready!(self.stream().poll_read_ready(cx))?;
+            self.traffic.entrusted.touch();
+        }
         let before = buf.filled().len();
-        let result = match &mut self.stream {
+        let result = match self.stream_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         let more = buf.filled().len() - before;
-        self.entry.read.set(self.entry.read.get() + more as u64);
+        self.traffic.add_read(more);
         result
     }
 }
 
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = match &mut self.stream {
+        let result = match self.stream_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
         };
@@ -162,7 +207,7 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = match &mut self.stream {
+        let result = match self.stream_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };

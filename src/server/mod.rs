@@ -10,6 +10,7 @@ pub mod census;
 mod connection;
 mod departure;
 pub mod drain;
+mod entrusted;
 pub mod exchange;
 pub mod gauges;
 mod http1;
@@ -18,9 +19,11 @@ mod io;
 pub mod last_exit;
 pub mod limits;
 pub mod listener;
-mod panics;
+pub(crate) mod panics;
 mod registry;
 mod service;
+mod traffic;
+pub mod upgrade;
 mod worker;
 
 use std::num::NonZeroUsize;
@@ -37,6 +40,7 @@ use gauges::Gauges;
 use limits::Limits;
 use listener::Listener;
 use registry::{Local, Phase, Route};
+use upgrade::Handlers;
 use worker::{Command, Crew, Lost};
 
 use crate::handover::{Carried, Carrier};
@@ -53,6 +57,8 @@ pub struct Options {
     pub gauges: Arc<Gauges>,
     /// Who is told of every request, if anyone.
     pub observer: Option<Arc<dyn Observer>>,
+    /// Who goes on with upgraded connections of the process before.
+    pub handlers: Handlers,
 }
 
 /// The server couldn't be started, or has lost one of its workers.
@@ -90,6 +96,7 @@ pub struct Server {
     progress: Arc<Notify>,
     permits: Arc<Semaphore>,
     listeners: Vec<Arc<str>>,
+    handlers: Handlers,
 }
 
 /// What became of connections that have come from another process.
@@ -101,6 +108,8 @@ pub struct Adopted {
     pub strangers: usize,
     /// More than `max_connections` allows: likewise.
     pub beyond_limit: usize,
+    /// They were upgraded, and no handler here goes on with them: closed.
+    pub unhandled: usize,
     /// Their sockets are none, or could not be used: closed.
     pub unusable: usize,
 }
@@ -109,7 +118,7 @@ impl Adopted {
     /// All that have come.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.whole + self.strangers + self.beyond_limit + self.unusable
+        self.whole + self.strangers + self.beyond_limit + self.unhandled + self.unusable
     }
 }
 
@@ -121,7 +130,7 @@ impl Server {
     /// When a thread or its runtime can't be started.
     pub async fn start<A: App + Send>(app: A, listeners: Vec<Listener>, options: Options) -> Result<Self, ServerError> {
         panics::install_hook();
-        let Options { workers, max_connections, limits, gauges, observer } = options;
+        let Options { workers, max_connections, limits, gauges, observer, handlers } = options;
         let progress = Arc::new(Notify::new());
         let (ready, mut events) = mpsc::unbounded_channel();
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers.get()).map(|_| mpsc::unbounded_channel()).unzip();
@@ -147,7 +156,7 @@ impl Server {
                 None => unreachable!("this function holds a sender"),
             }
         }
-        Ok(Self { gauges, workers: senders, events, progress, permits, listeners })
+        Ok(Self { gauges, workers: senders, events, progress, permits, listeners, handlers })
     }
 
     /// The server's numbers.
@@ -180,6 +189,7 @@ impl Server {
             workers: self.workers.clone(),
             permits: Arc::clone(&self.permits),
             listeners: self.listeners.clone(),
+            handlers: self.handlers.clone(),
         }
     }
 
@@ -243,14 +253,30 @@ pub struct Adopter {
     workers: Vec<mpsc::UnboundedSender<Command>>,
     permits: Arc<Semaphore>,
     listeners: Vec<Arc<str>>,
+    handlers: Handlers,
 }
 
 impl Adopter {
+    /// Takes in connections that had left and were not taken.
+    pub async fn take_back(&self, connections: Vec<Carried>) {
+        self.gauges.take_back(connections.len());
+        self.adopt(connections).await;
+    }
+
     /// Takes in connections from another process, and spreads them over the workers. Each goes on where it stood.
     pub async fn adopt(&self, connections: Vec<Carried>) -> Adopted {
         let mut adopted = Adopted::default();
         let mut shares: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
-        for (index, connection) in connections.into_iter().enumerate() {
+        for (index, mut connection) in connections.into_iter().enumerate() {
+            let resume = match self.handlers.resume(&mut connection) {
+                Ok(resume) => resume,
+                Err(unhandled) => {
+                    unhandled.report();
+                    adopted.unhandled += 1;
+                    close(&connection);
+                    continue;
+                }
+            };
             let stranger = !self.listeners.contains(&connection.listener);
             let permit = Arc::clone(&self.permits).try_acquire_owned().ok();
             match (stranger, &permit) {
@@ -259,7 +285,7 @@ impl Adopter {
                 (false, Some(_)) => adopted.whole += 1,
             }
             let last = stranger || permit.is_none();
-            shares[index % self.workers.len()].push(Arrival { connection, last, permit });
+            shares[index % self.workers.len()].push(Arrival { connection, last, permit, resume });
         }
         let mut lost = 0;
         let mut answers = Vec::new();
@@ -277,6 +303,11 @@ impl Adopter {
         adopted.whole = adopted.whole.saturating_sub(lost);
         adopted
     }
+}
+
+/// Closes a connection that nobody goes on with. Others may hold copies of it, so that dropping it would not end it.
+fn close(connection: &Carried) {
+    let _ = rustix::net::shutdown(&connection.socket, rustix::net::Shutdown::Both); // it may be no socket at all
 }
 
 /// Tells whether the workers are alive.

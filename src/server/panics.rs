@@ -48,6 +48,12 @@ pub(crate) fn catch<T>(step: impl FnOnce() -> T) -> Result<T, Panic> {
     result.map_err(|payload| LAST.take().unwrap_or_else(|| Panic { message: words(&*payload), ..Panic::default() }))
 }
 
+/// Panics once more with a panic that was caught on another thread, so that it is caught here.
+pub(crate) fn again(panic: Panic) -> ! {
+    LAST.set(Some(panic));
+    panic::resume_unwind(Box::new("caught before"))
+}
+
 /// Polls `future`, and catches its panic; after that it must not be polled again.
 pub(crate) fn poll<F: Future + ?Sized>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<F::Output, Panic>> {
     match catch(|| future.poll(cx)) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use slab::Slab;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::app::Observer;
 use super::census::Census;
@@ -20,6 +20,9 @@ use super::departure::Departures;
 use super::exchange::{ConnectionInfo, Exchange, Outcome};
 use super::gauges::{Gauges, WorkerGauges};
 use super::limits::Limits;
+use super::traffic::Traffic;
+use super::upgrade::lent::{Home, Returning};
+use crate::handover::Carrier;
 
 /// How often deadlines are looked at, and so how late a timeout may be.
 pub(crate) const SWEEP: Duration = Duration::from_millis(250);
@@ -47,6 +50,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) info: Arc<ConnectionInfo>,
+    pub(crate) born: Instant,
     /// Since when it has waited for what it waits for, to within a sweep.
     pub(crate) since: Cell<Instant>,
     /// Its next answer is to say `Connection: close`.
@@ -59,25 +63,30 @@ pub(crate) struct Entry {
     waker: RefCell<Option<Waker>>,
     /// Requests that run on it: one at most on HTTP/1.
     running: RefCell<Vec<Arc<Exchange>>>,
-    /// HTTP/1: the route of the request whose answer's last bytes wait for the client to take them. Not the exchange:
-    /// that holds on to hyper's read buffer, which would have to be allocated anew for the next request.
+    /// HTTP/1: the route of the request whose answer's last bytes wait for the client to take them, or that the connection
+    /// was upgraded by. Not the exchange: that holds on to hyper's read buffer, which would have to be allocated anew for
+    /// the next request.
     flushing: RefCell<Option<Route>>,
+    /// The connection is the application's.
+    upgraded: Cell<bool>,
+    /// Where an upgraded connection returns to. Here, not with [`Home`]: a socket that returns to nobody must be closed,
+    /// and it keeps its home alive.
+    returning: RefCell<Option<Returning>>,
     /// Requests begun on it so far.
     pub(crate) requests: Cell<u64>,
-    /// Bytes read from and written to the socket so far.
-    pub(crate) read: Cell<u64>,
-    pub(crate) written: Cell<u64>,
-    /// The client doesn't take what was written: bytes are left over in hyper's buffer, which `into_parts` would lose.
-    pub(crate) write_blocked: Cell<bool>,
+    /// Its bytes.
+    pub(crate) traffic: Arc<Traffic>,
     /// A request's body was left half-read, so what comes next on the connection is not a request's head.
     pub(crate) misaligned: Cell<bool>,
 }
 
 impl Entry {
     pub(crate) fn new(info: ConnectionInfo) -> Self {
+        let now = Instant::now();
         Self {
             info: Arc::new(info),
-            since: Cell::new(Instant::now()),
+            born: now,
+            since: Cell::new(now),
             last: Cell::new(false),
             stays: Cell::new(false),
             deadline: Cell::new(None),
@@ -85,10 +94,10 @@ impl Entry {
             waker: RefCell::new(None),
             running: RefCell::new(Vec::new()),
             flushing: RefCell::new(None),
+            upgraded: Cell::new(false),
+            returning: RefCell::new(None),
             requests: Cell::new(0),
-            read: Cell::new(0),
-            written: Cell::new(0),
-            write_blocked: Cell::new(false),
+            traffic: Arc::default(),
             misaligned: Cell::new(false),
         }
     }
@@ -120,7 +129,7 @@ impl Entry {
 
     /// Whether a request runs, or the end of its answer has yet to be taken by the client.
     pub(crate) fn busy(&self) -> bool {
-        self.write_blocked.get() || !self.running.borrow().is_empty()
+        self.traffic.write_blocked() || !self.running.borrow().is_empty()
     }
 
     /// How many requests run.
@@ -135,10 +144,29 @@ impl Entry {
         }
     }
 
-    /// The routes of the requests that would be lost if the connection were cut now.
+    /// Whether the connection is the application's.
+    pub(crate) fn is_upgraded(&self) -> bool {
+        self.upgraded.get()
+    }
+
+    /// The route that the connection was upgraded by.
+    pub(crate) fn upgraded_by(&self) -> Route {
+        self.flushing.borrow().clone().flatten()
+    }
+
+    /// Where to wait for the socket, once an application may take it.
+    pub(crate) fn returning(&self) -> Option<Returning> {
+        self.returning.take()
+    }
+
+    pub(crate) fn set_upgraded_by(&self, route: Route) {
+        self.flushing.replace(Some(route));
+    }
+
+    /// The routes of the requests, or of the upgraded connection, that would be lost if it were cut now.
     fn at_stake(&self) -> Vec<Route> {
         let mut all: Vec<Route> = self.running.borrow().iter().map(|exchange| exchange.route().cloned()).collect();
-        if self.write_blocked.get() && all.is_empty() {
+        if (self.traffic.write_blocked() || self.upgraded.get()) && all.is_empty() {
             all.extend(self.flushing.borrow().clone());
         }
         all
@@ -159,6 +187,8 @@ pub(crate) struct Local {
     pub(crate) occupied: Notify,
     pub(crate) departures: Departures,
     phase: Cell<Phase>,
+    /// The same, for upgraded connections on whatever thread.
+    announced: watch::Sender<Phase>,
     entries: RefCell<Slab<Rc<Entry>>>,
     swept: Cell<Instant>,
 }
@@ -181,6 +211,7 @@ impl Local {
             occupied: Notify::new(),
             departures: Departures::default(),
             phase: Cell::new(Phase::Serving),
+            announced: watch::Sender::new(Phase::Serving),
             entries: RefCell::new(Slab::new()),
             swept: Cell::new(Instant::now()),
         }
@@ -239,6 +270,7 @@ impl Local {
             self.gauges().running_since_before.store(running, Ordering::Release);
         }
         self.phase.set(phase);
+        self.announced.send_replace(phase);
         for (_, entry) in self.entries.borrow().iter() {
             entry.wake();
         }
@@ -255,8 +287,16 @@ impl Local {
                 entry.deadline.set(None);
                 entry.expired.set(true);
                 entry.wake();
+            } else if self.wants_copy(entry, true) && !entry.busy() {
+                entry.wake();
             }
         }
+    }
+
+    /// From now on connections can leave, and until they do their copies are deposited.
+    pub(crate) fn open_departures(&self, carrier: Arc<dyn Carrier>) {
+        self.departures.open(carrier);
+        self.sweep();
     }
 
     /// Counts the connections by what they are doing.
@@ -264,6 +304,7 @@ impl Local {
         let mut census = Census::default();
         for (_, entry) in self.entries.borrow().iter() {
             *(match (entry.busy(), entry.requests.get()) {
+                _ if entry.is_upgraded() => &mut census.upgraded,
                 (true, _) => &mut census.busy,
                 (false, 0) => &mut census.fresh,
                 (false, _) => &mut census.idle,
@@ -272,7 +313,23 @@ impl Local {
         census
     }
 
-    /// The routes of the requests that would be lost if the process ended now.
+    /// Where a connection's socket returns to that an application may take.
+    pub(crate) fn home<'a>(&self, entry: &'a Entry) -> &'a Home {
+        entry.traffic.home_or(|| {
+            let (home, returning) = Home::new(Arc::clone(&entry.info), self.announced.subscribe());
+            entry.returning.replace(Some(returning));
+            home
+        })
+    }
+
+    /// Counts a connection as the application's until the returned value is dropped.
+    pub(crate) fn upgraded<'a>(&'a self, entry: &'a Entry) -> Upgraded<'a> {
+        entry.upgraded.set(true);
+        self.gauges().upgraded.fetch_add(1, Ordering::Relaxed);
+        Upgraded { local: self, entry }
+    }
+
+    /// The routes of the requests and upgraded connections that would be lost if the process ended now.
     pub(crate) fn at_stake(&self) -> Vec<Route> {
         self.entries.borrow().iter().flat_map(|(_, entry)| entry.at_stake()).collect()
     }
@@ -295,6 +352,19 @@ impl Drop for Registered {
     }
 }
 
+/// A connection that is the application's.
+pub(crate) struct Upgraded<'a> {
+    local: &'a Local,
+    entry: &'a Entry,
+}
+
+impl Drop for Upgraded<'_> {
+    fn drop(&mut self) {
+        self.entry.upgraded.set(false);
+        self.local.gauges().upgraded.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A request that runs, from its head to the end of its answer; however it ends, dropping this accounts for it.
 pub(crate) struct InFlight {
     pub(crate) exchange: Arc<Exchange>,
@@ -307,6 +377,7 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     pub(crate) fn begin(local: &Rc<Local>, entry: &Rc<Entry>, exchange: Arc<Exchange>) -> Self {
+        entry.traffic.entrusted.touch();
         local.gauges().requests.fetch_add(1, Ordering::Relaxed);
         entry.running.borrow_mut().push(Arc::clone(&exchange));
         entry.requests.set(entry.requests.get() + 1);

@@ -14,6 +14,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use pin_project_lite::pin_project;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +23,7 @@ use super::body::{Leftover, RequestBody};
 use super::exchange::{Exchange, Outcome};
 use super::panics;
 use super::registry::{Entry, InFlight, Local};
+use super::upgrade::Leave;
 use crate::journal::{self, Event};
 
 /// How much of a body that the application didn't want is read so that the connection can live on. More costs more
@@ -61,7 +63,11 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
     // Boxed, because hyper's `poll_without_shutdown` wants it to be Unpin.
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let upgradeable = self.protocol == Protocol::Http1 && request.extensions().get::<OnUpgrade>().is_some();
+        if upgradeable {
+            request.extensions_mut().insert(Leave::of(self.local.home(&self.entry)));
+        }
         let exchange = Exchange::new(Arc::clone(&self.entry.info), request.method().clone(), request.uri().clone());
         let exchange = Arc::new(exchange);
         let flight = InFlight::begin(&self.local, &self.entry, Arc::clone(&exchange));
@@ -105,7 +111,11 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
                 Some(rest) => Box::pin(discard(rest, response)).await,
                 None => (response, false),
             };
-            let leaving = unread || local.is_last(&entry);
+            let upgraded = upgradeable && switches(&flight.exchange.method, response.status());
+            if upgraded && let Some(home) = entry.traffic.home() {
+                home.set_upgraded();
+            }
+            let leaving = (unread || local.is_last(&entry)) && !upgraded;
             if leaving && protocol == Protocol::Http1 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -120,6 +130,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
 /// Why an application has not answered.
 enum NoAnswer {
     Panicked(panics::Panic),
+    Failed(BoxError),
     TimedOut,
 }
 
@@ -130,6 +141,11 @@ impl NoAnswer {
                 report(exchange, panic);
                 refuse(StatusCode::INTERNAL_SERVER_ERROR)
             }
+            Self::Failed(error) => {
+                let error = sources(&*error);
+                journal::log(Event::HandlerFailed { route: route_of(exchange), error });
+                refuse(StatusCode::INTERNAL_SERVER_ERROR)
+            }
             Self::TimedOut if exchange.body_complete() => refuse(StatusCode::SERVICE_UNAVAILABLE),
             Self::TimedOut => refuse(StatusCode::REQUEST_TIMEOUT),
         }
@@ -137,15 +153,16 @@ impl NoAnswer {
 }
 
 /// Waits for the application's answer, but no longer than `limit`. Most are there at the first poll, and cost no timer.
-async fn within<B, F>(limit: Duration, mut answer: Pin<&mut F>) -> Result<Response<Inner<B>>, NoAnswer>
+async fn within<B, E, F>(limit: Duration, mut answer: Pin<&mut F>) -> Result<Response<Inner<B>>, NoAnswer>
 where
-    F: Future<Output = Result<Response<B>, Infallible>>,
+    E: Into<BoxError>,
+    F: Future<Output = Result<Response<B>, E>>,
 {
     let mut timer = None; // boxed, as is everything else that most requests have no use for
     poll_fn(|cx| {
         match panics::poll(answer.as_mut(), cx) {
             Poll::Ready(Ok(Ok(response))) => return Poll::Ready(Ok(response.map(|body| Inner::App { body }))),
-            Poll::Ready(Ok(Err(never))) => match never {},
+            Poll::Ready(Ok(Err(error))) => return Poll::Ready(Err(NoAnswer::Failed(error.into()))),
             Poll::Ready(Err(panic)) => return Poll::Ready(Err(NoAnswer::Panicked(panic))),
             Poll::Pending => {}
         }
@@ -201,9 +218,28 @@ fn refuse<B>(status: StatusCode) -> Response<Inner<B>> {
     response
 }
 
+/// Which route it was, for people; where the application has named none, what was asked for.
+fn route_of(exchange: &Exchange) -> String {
+    exchange.route().map_or_else(|| format!("{} {}", exchange.method, exchange.uri.path()), ToString::to_string)
+}
+
+/// An error with everything that it comes from.
+fn sources(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
 fn report(exchange: &Exchange, panic: panics::Panic) {
-    let route = exchange.route().map_or_else(|| "(none)".to_owned(), ToString::to_string);
-    journal::log(Event::HandlerPanicked { route, message: panic.message, location: panic.location });
+    journal::log(Event::HandlerPanicked {
+        route: route_of(exchange),
+        message: panic.message,
+        location: panic.location,
+    });
 }
 
 pin_project! {
@@ -256,8 +292,16 @@ impl<B: Body> Inner<B> {
 
 /// Whether the answer has no body by definition: RFC 9110, section 6.4.1.
 fn is_headless(flight: &InFlight) -> bool {
-    let without = |status: StatusCode| status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    flight.exchange.method == Method::HEAD || flight.status.is_some_and(without)
+    let method = &flight.exchange.method;
+    let without = |status: StatusCode| {
+        status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED || switches(method, status)
+    };
+    *method == Method::HEAD || flight.status.is_some_and(without)
+}
+
+/// Whether what follows the answer is no longer HTTP: RFC 9110, sections 7.8 and 9.3.6.
+fn switches(method: &Method, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status.is_success())
 }
 
 impl<B> Body for AnswerBody<B>

@@ -23,6 +23,7 @@ use super::http2::LocalExecutor;
 use super::io::{Detached, Io, Stream};
 use super::listener::{AcceptError, Listener, Listening};
 use super::registry::{Entry, Local, Phase, Registered, Route, SWEEP, SWEEP_CLOSING};
+use super::upgrade::watch;
 use super::{connection, http1 as h1, http2 as h2};
 use crate::handover::{Carried, Carrier};
 use crate::journal::{self, Event, Pace};
@@ -46,7 +47,7 @@ pub(crate) enum Command {
     Serve(Detached, ConnectionInfo, OwnedSemaphorePermit),
     /// Take in connections from another process, and say how many could be.
     Adopt(Vec<Arrival>, oneshot::Sender<usize>),
-    /// Let connections leave, from `Closing` on.
+    /// Let connections leave, from `Closing` on, and deposit copies of them until then.
     Carry(Arc<dyn Carrier>),
     /// Enter a phase.
     Phase(Phase),
@@ -126,7 +127,7 @@ fn run<A: App>(
             accepting.push(spawn_local(accept_all(listener.register()?, Rc::clone(&worker), Rc::clone(&crew))));
         }
         let local = Rc::clone(&worker.local);
-        spawn_local(async move { local.departures.see_off(local.gauges()).await });
+        spawn_local(async move { local.departures.see_off(&local).await });
         let _ = ready.send(Ok(worker.local.index));
         let mut sweep = sweeping(SWEEP);
         loop {
@@ -143,7 +144,7 @@ fn run<A: App>(
                 Some(Command::Serve(stream, info, permit)) => {
                     let registered = worker.local.register(Entry::new(info));
                     if let Ok(stream) = stream.attach() {
-                        let io = Io::new(stream, Bytes::new(), Rc::clone(&registered.entry));
+                        let io = Io::new(stream, Bytes::new(), Arc::clone(&registered.entry.traffic));
                         serve(&worker, io, registered, Some(permit));
                     }
                 }
@@ -151,7 +152,7 @@ fn run<A: App>(
                     let number = arrivals.into_iter().filter_map(|arrival| adopt(&worker, arrival)).count();
                     let _ = answer.send(number);
                 }
-                Some(Command::Carry(carrier)) => worker.local.departures.open(carrier),
+                Some(Command::Carry(carrier)) => worker.local.open_departures(carrier),
                 Some(Command::Phase(Phase::Cut)) => {
                     worker.local.enter(Phase::Cut);
                     return Ok(()); // and with the runtime all connections go
@@ -260,7 +261,7 @@ fn place<A: App>(
     gauges.worker(if crowded { least } else { here }).connections.fetch_add(1, Ordering::Release);
     if !crowded {
         let registered = worker.local.register(Entry::new(info));
-        let io = Io::new(stream, Bytes::new(), Rc::clone(&registered.entry));
+        let io = Io::new(stream, Bytes::new(), Arc::clone(&registered.entry.traffic));
         return serve(worker, io, registered, Some(permit));
     }
     let sent = match stream.detach() {
@@ -274,7 +275,7 @@ fn place<A: App>(
 
 /// Takes in a connection from another process, which goes on as it stood there; `None` if its socket can't be used.
 fn adopt<A: App>(worker: &Rc<Worker<A>>, arrival: Arrival) -> Option<()> {
-    let Arrival { connection, last, permit } = arrival;
+    let Arrival { connection, last, permit, resume } = arrival;
     let Carried { socket, standing: _, listener, peer, since, requests, ahead } = connection;
     let entry = Entry::new(ConnectionInfo { peer: peer.map_or(Peer::Unix, Peer::Tcp), listener });
     entry.since.set(since);
@@ -282,8 +283,17 @@ fn adopt<A: App>(worker: &Rc<Worker<A>>, arrival: Arrival) -> Option<()> {
     entry.last.set(last);
     let registered = worker.local.register(entry);
     let stream = Detached::new(socket, peer.is_some()).and_then(Detached::attach).ok()?;
-    let io = Io::new(stream, ahead, Rc::clone(&registered.entry));
-    serve(worker, io, registered, permit);
+    let io = Io::new(stream, ahead, Arc::clone(&registered.entry.traffic));
+    match resume {
+        None => serve(worker, io, registered, permit),
+        Some(resume) => {
+            let local = Rc::clone(&worker.local);
+            spawn_local(async move {
+                watch::resume(resume, io, &local, &registered.entry).await;
+                drop((registered, permit));
+            });
+        }
+    }
     Some(())
 }
 

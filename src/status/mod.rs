@@ -3,7 +3,9 @@
 //! The service answers on a [socket] of its own, with one line of JSON for one line of request. [`client`] asks, and
 //! [`report`] makes of the answer what people read.
 
+#[cfg(feature = "service")]
 pub mod client;
+#[cfg(feature = "service")]
 pub mod report;
 pub mod socket;
 
@@ -51,8 +53,9 @@ impl State {
     }
 }
 
-/// Which configuration is served.
+/// Which configuration is served, for `outlive status` and the log.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct InUse {
     /// Its files; none: the embedded default.
     pub sources: Vec<PathBuf>,
@@ -63,6 +66,20 @@ pub struct InUse {
 }
 
 impl InUse {
+    /// The one in these files; without any, the one that is built in.
+    #[must_use]
+    pub fn files(files: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        Self { sources: files.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// It is the last good one, first served at that time, because the one on disk is broken in that way.
+    #[must_use]
+    pub fn instead_of_broken(mut self, problem: impl Into<String>, since: impl Into<String>) -> Self {
+        self.broken = Some(problem.into());
+        self.since = Some(since.into());
+        self
+    }
+
     /// Its files, in one line.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -188,6 +205,7 @@ impl Facts {
                 "busy": census.busy,
                 "idle": census.idle,
                 "fresh": census.fresh,
+                "upgraded": census.upgraded,
                 "accepted": gauges.accepted(),
             },
             "requests": { "running": gauges.requests(), "answered": gauges.answered() },

@@ -43,11 +43,15 @@ fn lines(status: &Value) -> Vec<(&'static str, String)> {
     lines.push((
         "connections",
         format!(
-            "{} open: {} busy, {} idle, {} fresh; {} accepted so far",
+            "{} open: {} busy, {} idle, {} fresh{}; {} accepted so far",
             number(&connections["open"]),
             number(&connections["busy"]),
             number(&connections["idle"]),
             number(&connections["fresh"]),
+            match number(&connections["upgraded"]) {
+                0 => String::new(),
+                upgraded => format!(", {upgraded} upgraded"),
+            },
             number(&connections["accepted"]),
         ),
     ));
@@ -187,7 +191,7 @@ mod tests {
                 "problem": "/etc/outlive/outlive.toml:2:1: unknown key `winow` in [drain] (and 2 more problems)",
             },
             "listeners": "127.0.0.1:8080 (http)", "workers": 1,
-            "connections": { "open": 12, "busy": 2, "idle": 9, "fresh": 1, "accepted": 345 },
+            "connections": { "open": 15, "busy": 2, "idle": 9, "fresh": 1, "upgraded": 3, "accepted": 345 },
             "requests": { "running": 2, "answered": 1234 }, "older_processes": 1,
             "last_handover": {
                 "by": "reload", "from_generation": 2, "at": 0, "milliseconds": 12.5, "adopted": 9, "rejected": 0,
@@ -205,7 +209,8 @@ outlive 0.1.0: serving for 1 h 2 min, as process 4711 (generation 3)
                  /etc/outlive/outlive.toml:2:1: unknown key `winow` in [drain]
                  (and 2 more problems)
   listening on   127.0.0.1:8080 (http)
-  connections    12 open: 2 busy, 9 idle, 1 fresh; 345 accepted so far
+  connections    15 open: 2 busy, 9 idle, 1 fresh, 3 upgraded; 345 accepted so
+                 far
   requests       2 running on 1 worker; 1234 answered so far
 ";
         assert!(text.starts_with(expected), "{text}");

@@ -9,8 +9,10 @@ use std::env;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use listenfd::ListenFd;
+use rustix::net::{AddressFamily, SocketType};
 
 /// The number of the first descriptor passed: SD_LISTEN_FDS_START of sd_listen_fds(3).
 pub const FIRST: RawFd = 3;
@@ -112,23 +114,39 @@ pub enum ActivationError {
 /// Takes the descriptors that systemd has passed to this process, and cleans the environment of them. Those whose name
 /// `is_stored` are from the store, whatever they are; all others must be listening sockets.
 ///
-/// To be called once, first thing, before any thread is started. A process to which nothing was passed gets an empty
-/// list of listeners, and so does one that merely inherited somebody else's variables (`LISTEN_PID` is another process).
+/// Only the first call gets anything. A process to which nothing was passed gets an empty list of listeners, and so does
+/// one that merely inherited somebody else's variables (`LISTEN_PID` is another process).
+///
+/// To be called early. Once there is a second thread the environment can't be cleaned any more, since that thread may
+/// be reading it: then children inherit the variables. They can't take themselves for the addressee, because `LISTEN_PID`
+/// is another process, and the descriptors are closed for them.
 ///
 /// # Errors
 ///
 /// A descriptor that isn't a listening stream socket, or a count that doesn't fit; each error names the directive of
 /// systemd.socket(5) to look at.
 pub fn take(is_stored: fn(&str) -> bool) -> Result<Inherited, ActivationError> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::AcqRel) {
+        return Ok(Inherited::default());
+    }
     let variable = |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let (pid, announced, names) = (variable("LISTEN_PID"), variable("LISTEN_FDS"), variable("LISTEN_FDNAMES"));
-    remove_variables(&[FIRST_VARIABLE]);
+    let alone = is_only_thread();
+    if alone {
+        remove_variables(&[FIRST_VARIABLE]);
+    }
     // Looked at before listenfd does: it makes room for as many as it is told.
-    let no_count = announced.filter(|value| value.parse::<u16>().is_err());
-    let mut passed = if no_count.is_none() { ListenFd::from_env() } else { ListenFd::empty() };
-    remove_variables(&VARIABLES);
-
-    if let Some(value) = no_count.filter(|_| is_ours(pid.as_deref())) {
+    let count = announced.as_ref().map(|value| value.parse::<u16>());
+    let mut passed = match count {
+        Some(Ok(_)) if alone => Passage::Alone(ListenFd::from_env()),
+        Some(Ok(count)) if is_ours(pid.as_deref()) => Passage::Threads(count),
+        _ => Passage::Threads(0),
+    };
+    if alone {
+        remove_variables(&VARIABLES);
+    }
+    if let (Some(Err(_)), Some(value), true) = (count, announced, is_ours(pid.as_deref())) {
         return Err(ActivationError::Count { value });
     }
     let names = match names.filter(|_| passed.len() > 0) {
@@ -154,9 +172,34 @@ pub fn take(is_stored: fn(&str) -> bool) -> Result<Inherited, ActivationError> {
     Ok(inherited)
 }
 
+/// The descriptors that were passed.
+enum Passage {
+    /// By listenfd, which changes the environment.
+    Alone(ListenFd),
+    /// So many, in a process with several threads: nothing may change the environment then.
+    Threads(u16),
+}
+
+impl Passage {
+    fn len(&self) -> usize {
+        match self {
+            Self::Alone(passed) => passed.len(),
+            Self::Threads(count) => usize::from(*count),
+        }
+    }
+}
+
+/// Whether this process has no other thread. Where it can't be told, it has.
+fn is_only_thread() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+}
+
 /// Takes a descriptor of any kind, if it is open.
-fn take_stored(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
-    let number = passed.take_raw_fd(index).ok()??;
+fn take_stored(passed: &mut Passage, index: usize) -> Option<OwnedFd> {
+    let number = match passed {
+        Passage::Alone(passed) => passed.take_raw_fd(index).ok()??,
+        Passage::Threads(_) => number(index),
+    };
     // SAFETY: looked at for this one call, which says whether it is open.
     #[allow(unsafe_code)]
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
@@ -172,13 +215,30 @@ fn is_ours(pid: Option<&str>) -> bool {
     pid.is_none_or(|pid| pid.is_empty() || pid.parse() == Ok(std::process::id()))
 }
 
-fn take_one(passed: &mut ListenFd, index: usize, name: String) -> Result<Passed, ActivationError> {
-    let socket = if let Ok(Some(tcp)) = passed.take_tcp_listener(index) {
-        Socket::Tcp(tcp)
-    } else if let Ok(Some(unix)) = passed.take_unix_listener(index) {
-        Socket::Unix(unix)
-    } else {
-        return Err(describe(passed, index, name));
+fn take_one(passed: &mut Passage, index: usize, name: String) -> Result<Passed, ActivationError> {
+    let socket = match passed {
+        Passage::Alone(passed) => {
+            if let Ok(Some(tcp)) = passed.take_tcp_listener(index) {
+                Socket::Tcp(tcp)
+            } else if let Ok(Some(unix)) = passed.take_unix_listener(index) {
+                Socket::Unix(unix)
+            } else {
+                return Err(describe(passed, index, name));
+            }
+        }
+        Passage::Threads(_) => {
+            let descriptor = take_stored(passed, index);
+            let Some(socket) = descriptor.and_then(as_stream_socket) else {
+                let cure = "use ListenStream= in the .socket unit";
+                return Err(ActivationError::Descriptor {
+                    number: number(index),
+                    name,
+                    what: "no listening stream socket".to_owned(),
+                    cure,
+                });
+            };
+            socket
+        }
     };
     if rustix::net::sockopt::socket_acceptconn(socket.as_fd()).unwrap_or(false) {
         return Ok(Passed { name, socket });
@@ -189,6 +249,18 @@ fn take_one(passed: &mut ListenFd, index: usize, name: String) -> Result<Passed,
         ("a stream socket that does not listen", "let the .socket unit open it with ListenStream=")
     };
     Err(ActivationError::Descriptor { number: number(index), name, what: what.to_owned(), cure })
+}
+
+/// What listenfd does, but for the environment.
+fn as_stream_socket(descriptor: OwnedFd) -> Option<Socket> {
+    if rustix::net::sockopt::socket_type(&descriptor) != Ok(SocketType::STREAM) {
+        return None;
+    }
+    match rustix::net::sockopt::socket_domain(&descriptor) {
+        Ok(AddressFamily::INET | AddressFamily::INET6) => Some(Socket::Tcp(descriptor.into())),
+        Ok(AddressFamily::UNIX) => Some(Socket::Unix(descriptor.into())),
+        _ => None,
+    }
 }
 
 /// Says what a descriptor is that neither kind of listener could be made of.
@@ -224,8 +296,8 @@ fn number(index: usize) -> RawFd {
 
 fn remove_variables(names: &[&str]) {
     for name in names {
-        // SAFETY: `take` is called before this process has a second thread (its contract, kept by `main`), so nothing
-        // can read the environment at the same time.
+        // SAFETY: `take` has found this process to have no second thread, so nothing can read the environment at the
+        // same time.
         #[allow(unsafe_code)]
         unsafe {
             env::remove_var(name);

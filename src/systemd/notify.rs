@@ -171,6 +171,12 @@ impl Notifier {
         Self::to(socket)
     }
 
+    /// One that tells nobody.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { outbox: None }
+    }
+
     /// A notifier for a socket.
     pub(crate) fn to(socket: OsString) -> Self {
         let outbox = Arc::new(Outbox::default());

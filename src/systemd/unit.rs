@@ -48,7 +48,7 @@ pub enum UnitError {
 ///
 /// Outside a service unit, without `busctl`, or when systemd doesn't answer within five seconds.
 pub async fn stop_timeout() -> Result<StopTimeout, UnitError> {
-    let unit = Unit::of_this_process().await?;
+    let unit = Unit::of_this_process()?;
     let service = "org.freedesktop.systemd1.Service";
     let answer = ask(&unit, &["get-property", MANAGER, &unit.object_path(), service, "TimeoutStopUSec"]).await?;
     parse(&answer).ok_or_else(|| unit.fail(format!("its answer was {:?}", answer.trim())))
@@ -61,7 +61,7 @@ pub async fn stop_timeout() -> Result<StopTimeout, UnitError> {
 ///
 /// As [`stop_timeout`].
 pub async fn is_to_stay_stopped() -> Result<bool, UnitError> {
-    let unit = Unit::of_this_process().await?;
+    let unit = Unit::of_this_process()?;
     let manager = "org.freedesktop.systemd1.Manager";
     let jobs = ask(&unit, &["call", MANAGER, "/org/freedesktop/systemd1", manager, "ListJobs"]).await?;
     Ok(unit.job_in(&jobs) == Some("stop"))
@@ -104,8 +104,8 @@ struct Unit {
 }
 
 impl Unit {
-    async fn of_this_process() -> Result<Self, UnitError> {
-        let cgroup = tokio::fs::read_to_string("/proc/self/cgroup").await.unwrap_or_default();
+    fn of_this_process() -> Result<Self, UnitError> {
+        let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         Self::from_cgroup(&cgroup).ok_or_else(|| UnitError::NoUnit { cgroup: cgroup.trim().to_owned() })
     }
 

@@ -40,7 +40,7 @@ fn every_id_is_used() {
         source.push_str(&fs::read_to_string(file).unwrap());
     }
     for name in ids().keys() {
-        let uses = source.matches(&format!("MESSAGE_ID = message_id::{name},")).count();
+        let uses = source.matches(&format!("message_id::{name},")).count();
         assert!(uses > 0, "message_id::{name} is never logged");
     }
 }
@@ -82,18 +82,30 @@ fn ids() -> BTreeMap<String, String> {
     ids
 }
 
-/// The fields that every place sets which logs an id: `FIELD = value,` lines below `MESSAGE_ID = message_id::NAME,`.
+/// The fields that every place sets which logs an id.
 fn fields_of(name: &str) -> Vec<String> {
     let mut common: Option<Vec<String>> = None;
-    for place in EVENTS.split(&format!("MESSAGE_ID = message_id::{name},")).skip(1) {
-        let field = |line: &str| Some(line.trim().split_once(" = ")?.0.to_owned());
-        let fields: Vec<_> = place.lines().skip(1).map_while(field).collect();
+    let id = format!("message_id::{name},");
+    for (start, _) in EVENTS.match_indices(&id) {
+        let (before, after) = (&EVENTS[..start], &EVENTS[start + id.len()..]);
+        let mut fields = fields_at(after);
+        if !before.ends_with("MESSAGE_ID = ") {
+            // A macro sets the id, and the fields that several events have in common.
+            let (_, shared) =
+                before.rsplit_once("MESSAGE_ID = $id,").unwrap_or_else(|| panic!("{name} is in no entry"));
+            fields.extend(fields_at(shared));
+        }
         common = Some(match common {
             None => fields,
             Some(common) => common.into_iter().filter(|field| fields.contains(field)).collect(),
         });
     }
     common.unwrap_or_default()
+}
+
+/// `FIELD = value,` lines, from the next line on.
+fn fields_at(text: &str) -> Vec<String> {
+    text.lines().skip(1).map_while(|line| Some(line.trim().split_once(" = ")?.0.to_owned())).collect()
 }
 
 /// The catalog, by id. See <https://systemd.io/CATALOG/>.

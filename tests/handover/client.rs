@@ -72,10 +72,14 @@ impl Client {
         self.stream.write_all(bytes.as_bytes()).unwrap();
     }
 
+    /// As [`Self::send`], but the connection may have ended.
+    pub fn try_send(&mut self, bytes: &str) -> Result<(), String> {
+        self.stream.write_all(bytes.as_bytes()).map_err(|error| error.to_string())
+    }
+
     /// As [`Self::get`], but the connection may have ended.
     pub fn try_get(&mut self, path: &str) -> Result<Answer, String> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
-        self.stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+        self.try_send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))?;
         self.try_answer()
     }
 

@@ -3,9 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::pread;
 use rustix::process::Signal;
 
 use crate::client::Client;
+use crate::support::fake_systemd::FakeSystemd;
+use crate::support::wait::{SOON, until};
 use crate::{CONFIG, adopted, systemd};
 
 /// How many drains are interrupted. `OUTLIVE_TEST_KILLS=200` for the full length.
@@ -83,4 +86,114 @@ fn while_the_last_requests_finish() {
         assert_eq!(client.get("/live?live").generation(), 2);
     }
     running.try_answer().expect_err("it was busy");
+}
+
+/// How many connections the ledgers that are kept say wait: they must all go on.
+fn waiting(systemd: &FakeSystemd) -> usize {
+    const SLOTS: u64 = 65_536;
+    const SLOT: usize = 64;
+    let kept = systemd.store.duplicates();
+    let ledgers = kept.iter().filter(|(name, _)| name.contains("ledger"));
+    let count = |ledger| {
+        let mut deposited = [0; 4];
+        pread(ledger, &mut deposited, 12).unwrap();
+        let mut slots = vec![0; u32::from_le_bytes(deposited) as usize * SLOT];
+        assert_eq!(pread(ledger, &mut slots, SLOTS).unwrap(), slots.len());
+        slots.chunks(SLOT).filter(|slot| slot[7] == 0).count()
+    };
+    ledgers.map(|(_, ledger)| count(ledger)).sum()
+}
+
+/// Everything is still served then, and a few milliseconds later everyone who waits outlives the process: also who was
+/// served meanwhile. A request that was sent as it was killed is answered, or its connection ends: nobody waits forever.
+#[test]
+fn while_it_settles() {
+    const IDLE: usize = 200;
+    const HALF: usize = 20;
+    const FRESH: usize = 10;
+    let systemd = systemd();
+    let (mut survivors, mut lost, mut all_kept) = (0, 0, 0);
+    let mut service = systemd.start(CONFIG);
+    for round in 0..rounds() {
+        let mut running = Client::tcp(systemd.http());
+        running.ask("/slower");
+        let mut idle: Vec<_> = (0..IDLE).map(|_| Client::tcp(systemd.http())).collect();
+        idle.iter_mut().for_each(|client| drop(client.get("/live?live")));
+        let mut half: Vec<_> = (0..HALF).map(|_| Client::tcp(systemd.http())).collect();
+        half.iter_mut().for_each(|client| client.send("GET /live?live HTTP/1.1\r\nHo"));
+        let mut fresh: Vec<_> = (0..FRESH).map(|_| Client::tcp(systemd.http())).collect();
+        // Accepted, and its half of a head read: later ones were accepted after it.
+        Client::tcp(systemd.http()).get("/live?live");
+
+        service.signal(Signal::TERM);
+        // Every second drain is let get to where all are safe.
+        let settled = round % 2 == 1;
+        if settled {
+            until(SOON, "copies of all that wait", || match waiting(&systemd) {
+                IDLE.. => Ok(()),
+                fewer => Err(format!("{fewer}")),
+            });
+            for client in &mut idle {
+                client.get("/live?live"); // it is still served, and safe again once it waits
+            }
+            until(SOON, "copies of all that wait", || match waiting(&systemd) {
+                number if number >= IDLE + HALF + FRESH => Ok(()),
+                fewer => Err(format!("{fewer}")),
+            });
+        }
+        let after = Duration::from_micros(u64::from(round) * 1999 % 24_000);
+        let began = Instant::now();
+        let asking = &mut idle[..10];
+        while began.elapsed() < after {
+            thread::yield_now();
+        }
+        if !settled {
+            asking.iter_mut().for_each(|client| client.ask("/live?live"));
+        }
+        service.signal(Signal::KILL);
+        service.wait_for_exit();
+        let kept = waiting(&systemd);
+
+        let next = systemd.start(CONFIG);
+        let mut gone_on = 0;
+        let asked = if settled { 0 } else { asking.len() };
+        for (index, client) in idle.iter_mut().enumerate() {
+            let answer = if index < asked { client.try_answer() } else { client.try_get("/live?live") };
+            gone_on += account(answer, settled, &next);
+        }
+        for client in &mut half {
+            let answer = client.try_send("st: test\r\n\r\n").and_then(|()| client.try_answer());
+            gone_on += account(answer, settled, &next);
+        }
+        for client in &mut fresh {
+            gone_on += account(client.try_get("/live?live"), settled, &next);
+        }
+        running.try_answer().expect_err("it was busy");
+        assert!(gone_on >= kept, "{gone_on} of {kept}: {}", next.story());
+        survivors += gone_on;
+        lost += IDLE + HALF + FRESH - gone_on;
+        all_kept += usize::from(settled);
+        service = next;
+    }
+    println!("{survivors} connections went on, {lost} ended; of {all_kept} drains that had settled, none");
+}
+
+/// One if the connection went on; it may only have ended instead if the drain hadn't got round to it.
+#[track_caller]
+fn account(
+    answer: Result<crate::client::Answer, String>,
+    safe: bool,
+    next: &crate::support::service::Service,
+) -> usize {
+    match answer {
+        Ok(answer) => {
+            answer.generation();
+            1
+        }
+        Err(error) => {
+            let ended = ["closed after \"\"", "reset", "Broken pipe"];
+            assert!(!safe && ended.iter().any(|words| error.contains(words)), "{error}\n{}", next.story());
+            0
+        }
+    }
 }

@@ -158,6 +158,6 @@ fn a_purge_leaves_nothing(host: &Container) {
     let left = format!("find / -xdev -path {PACKAGES} -prune -o -path /proc -prune -o -name '*outlive*' -print");
     assert_eq!(host.run(&left), "");
     assert_eq!(host.run("find /run -name '*outlive*' -ls"), "");
-    assert_eq!(host.run("getent passwd outlive; getent group outlive; :"), "");
+    assert_eq!(host.run("grep outlive /etc/passwd /etc/group || :"), "");
     assert_eq!(host.run("journalctl --list-catalog | grep -c 'outlive:' || :"), "0");
 }

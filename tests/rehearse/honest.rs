@@ -141,6 +141,25 @@ fn an_announced_close_is_no_failure() {
 }
 
 #[test]
+fn where_all_are_to_survive_an_announced_close_is_a_failure() {
+    const CLOSE: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+    let rehearse = |arguments: &str| {
+        let server = Server::start(Victim::Later, Deed::Close(CLOSE));
+        let telling = server.clone();
+        let rehearsal = Rehearsal::of(server.address).with("--idle 5").with(arguments);
+        rehearsal.each_round(move |_| telling.misbehave(2)).run()
+    };
+    let outcome = rehearse("");
+    assert_eq!((outcome.number("/survived"), outcome.number("/kept"), outcome.status), (3.0, 5.0, 0));
+    let outcome = rehearse("--all-survive");
+    assert_eq!((outcome.number("/survived"), outcome.number("/failed"), outcome.status), (3.0, 0.0, 1));
+    assert_eq!(outcome.json["all_well"], false);
+    assert!(outcome.summary.ends_with("2 connections did not survive.\n"), "{}", outcome.summary);
+    let outcome = Rehearsal::of(Server::good().address).with("--idle 5 --all-survive").run();
+    outcome.assert_failures(&[]);
+}
+
+#[test]
 fn nobody_listens_for_50_ms() {
     let server = Server::good();
     let refusing = server.clone();

@@ -1,18 +1,13 @@
 //! HTTP/2: what may be sent again without loss is no failure, and what is lost is one.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;
 use http::Response;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::rehearsal::Rehearsal;
-
-const TIMES: i64 = 7;
+use crate::misdeeds::{Misdeeds, TIMES};
+use crate::rehearsal::{Outcome, Rehearsal};
 
 /// What the server does to some streams.
 #[derive(Clone, Copy)]
@@ -29,62 +24,31 @@ enum Deed {
     WrongBody,
 }
 
-#[derive(Clone)]
-struct Server {
-    deed: Deed,
-    left: Arc<AtomicI64>,
-    done: Arc<AtomicU64>,
-}
-
-impl Server {
-    /// Serves on a thread of its own, until the test's process ends.
-    fn start(deed: Deed) -> (Self, SocketAddr) {
-        let server = Self { deed, left: Arc::default(), done: Arc::default() };
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = server.clone();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = TcpListener::from_std(listener).unwrap();
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    tokio::spawn(serving.clone().connection(stream));
-                }
-            })
-        });
-        (server, address)
-    }
-
-    async fn connection(self, stream: TcpStream) {
-        let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-        while let Some(Ok((mut request, mut answer))) = connection.accept().await {
-            // The request's body is read by the connection, whoever waits for it.
-            request.body_mut().flow_control().release_capacity(0).unwrap();
-            if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
-                self.left.fetch_add(1, Ordering::SeqCst);
+async fn serve(misdeeds: Misdeeds<Deed>, stream: TcpStream) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    while let Some(Ok((mut request, mut answer))) = connection.accept().await {
+        // The request's body is read by the connection, whoever waits for it.
+        request.body_mut().flow_control().release_capacity(0).unwrap();
+        let Some(deed) = misdeeds.next() else {
+            send(&mut answer, "hello", true);
+            continue;
+        };
+        match deed {
+            Deed::ResetStream(reason) => answer.send_reset(reason),
+            Deed::CutBody => {
+                let mut body = send(&mut answer, "hel", false);
+                // The reset must not overtake the head.
+                tokio::spawn(async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    body.send_reset(Reason::INTERNAL_ERROR);
+                });
+            }
+            Deed::CloseConnection => return,
+            Deed::GoAway => {
                 send(&mut answer, "hello", true);
-                continue;
+                connection.graceful_shutdown();
             }
-            self.done.fetch_add(1, Ordering::SeqCst);
-            match self.deed {
-                Deed::ResetStream(reason) => answer.send_reset(reason),
-                Deed::CutBody => {
-                    let mut body = send(&mut answer, "hel", false);
-                    // The reset must not overtake the head.
-                    tokio::spawn(async move {
-                        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                        body.send_reset(Reason::INTERNAL_ERROR);
-                    });
-                }
-                Deed::CloseConnection => return,
-                Deed::GoAway => {
-                    send(&mut answer, "hello", true);
-                    connection.graceful_shutdown();
-                }
-                Deed::WrongBody => _ = send(&mut answer, "hullo", true),
-            }
+            Deed::WrongBody => _ = send(&mut answer, "hullo", true),
         }
     }
 }
@@ -95,18 +59,14 @@ fn send(answer: &mut SendResponse<Bytes>, body: &'static str, end: bool) -> h2::
     stream
 }
 
-fn rehearse(deed: Deed) -> crate::rehearsal::Outcome {
-    let (server, address) = Server::start(deed);
-    let misbehaving = server.clone();
-    let rehearsal = Rehearsal::of(address).with("--http2 4 --expect hello --every 200ms");
-    let outcome = rehearsal.each_round(move |_| _ = misbehaving.left.fetch_add(TIMES, Ordering::SeqCst)).run();
-    assert_eq!(server.done.load(Ordering::SeqCst), TIMES as u64, "{}", outcome.summary);
-    outcome
+fn rehearse(deed: Deed) -> Outcome {
+    let (misdeeds, address) = Misdeeds::start(deed, serve);
+    misdeeds.rehearse(Rehearsal::of(address).with("--http2 4 --expect hello --every 200ms"))
 }
 
 #[test]
 fn a_good_server() {
-    let (_, address) = Server::start(Deed::CutBody);
+    let (_, address) = Misdeeds::start(Deed::CutBody, serve);
     let outcome =
         Rehearsal::of(address).with("--http2 4 --expect hello --rounds 2 --every 200ms").each_round(|_| {}).run();
     outcome.assert_failures(&[]);
@@ -116,7 +76,7 @@ fn a_good_server() {
 
 #[test]
 fn a_stream_that_was_reset_is_lost() {
-    rehearse(Deed::ResetStream(Reason::INTERNAL_ERROR)).assert_failures(&[("lost-stream", TIMES as u64)]);
+    rehearse(Deed::ResetStream(Reason::INTERNAL_ERROR)).assert_failures(&[("lost-stream", TIMES)]);
 }
 
 #[test]
@@ -134,18 +94,18 @@ fn a_stream_whose_connection_ended_is_lost() {
     let classes = ["lost-stream", "closed", "reset"];
     let [lost, closed, reset] = classes.map(|class| failures.get(class).copied().unwrap_or_default());
     let all = lost + closed + reset;
-    assert_eq!((all, failures.values().sum::<u64>()), (TIMES as u64, TIMES as u64), "{failures:?}");
+    assert_eq!((all, failures.values().sum::<u64>()), (TIMES, TIMES), "{failures:?}");
     assert!(lost > 0, "the first connection to end had been answered before: {failures:?}");
 }
 
 #[test]
 fn a_body_that_was_cut() {
-    rehearse(Deed::CutBody).assert_failures(&[("cut", TIMES as u64)]);
+    rehearse(Deed::CutBody).assert_failures(&[("cut", TIMES)]);
 }
 
 #[test]
 fn a_wrong_body() {
-    rehearse(Deed::WrongBody).assert_failures(&[("wrong-body", TIMES as u64)]);
+    rehearse(Deed::WrongBody).assert_failures(&[("wrong-body", TIMES)]);
 }
 
 #[test]
@@ -159,8 +119,10 @@ fn a_goaway_is_a_close_in_good_order() {
 mod by_hand {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
-    use super::*;
+    use crate::rehearsal::{Outcome, Rehearsal};
 
     const PREFACE: usize = 24;
     const HEADERS: u8 = 1;
@@ -202,7 +164,7 @@ mod by_hand {
         }
     }
 
-    fn rehearse(works_on_it: bool) -> (u64, crate::rehearsal::Outcome) {
+    fn rehearse(works_on_it: bool) -> (u64, Outcome) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let goaways = Arc::new(AtomicU64::new(0));

@@ -3,6 +3,7 @@
 mod faults;
 mod honest;
 mod http2;
+mod misdeeds;
 mod peers;
 mod ports;
 mod rehearsal;

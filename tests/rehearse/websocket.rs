@@ -1,17 +1,12 @@
 //! WebSockets: a running number must come back, and an end must be announced.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::faults;
+use crate::misdeeds::{Misdeeds, TIMES};
 use crate::rehearsal::{Outcome, Rehearsal};
-
-const TIMES: i64 = 7;
 
 /// What the echo server does to some messages.
 #[derive(Clone, Copy)]
@@ -28,83 +23,49 @@ enum Deed {
     Twice,
 }
 
-#[derive(Clone)]
-struct Server {
-    deed: Deed,
-    left: Arc<AtomicI64>,
-    done: Arc<AtomicU64>,
-}
-
-impl Server {
-    fn start(deed: Deed) -> (Self, SocketAddr) {
-        let server = Self { deed, left: Arc::default(), done: Arc::default() };
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = server.clone();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = TcpListener::from_std(listener).unwrap();
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    tokio::spawn(serving.clone().connection(stream));
-                }
-            })
-        });
-        (server, address)
-    }
-
-    async fn connection(self, stream: TcpStream) {
-        // Or a Close frame would wait for the echo before it to be acknowledged, and arrive after the next message.
-        stream.set_nodelay(true).unwrap();
-        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
-        while let Some(Ok(message)) = socket.next().await {
-            if !message.is_text() {
+async fn serve(misdeeds: Misdeeds<Deed>, stream: TcpStream) {
+    // Or a Close frame would wait for the echo before it to be acknowledged, and arrive after the next message.
+    stream.set_nodelay(true).unwrap();
+    let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+    while let Some(Ok(message)) = socket.next().await {
+        if !message.is_text() {
+            return;
+        }
+        let Some(deed) = misdeeds.next() else {
+            socket.send(message).await.unwrap();
+            continue;
+        };
+        match deed {
+            Deed::Drop => return,
+            Deed::CloseUnanswered => {
+                _ = socket.close(None).await;
                 return;
             }
-            if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
-                self.left.fetch_add(1, Ordering::SeqCst);
+            Deed::CloseAnswered => {
                 socket.send(message).await.unwrap();
-                continue;
+                _ = socket.close(None).await;
+                return;
             }
-            self.done.fetch_add(1, Ordering::SeqCst);
-            match self.deed {
-                Deed::Drop => return,
-                Deed::CloseUnanswered => {
-                    _ = socket.close(None).await;
-                    return;
-                }
-                Deed::CloseAnswered => {
-                    socket.send(message).await.unwrap();
-                    _ = socket.close(None).await;
-                    return;
-                }
-                Deed::WrongNumber => socket.send(Message::text("-1")).await.unwrap(),
-                Deed::Twice => {
-                    socket.feed(message.clone()).await.unwrap();
-                    socket.send(message).await.unwrap();
-                    // One misdeed a connection: the client gives it up.
-                    return;
-                }
+            Deed::WrongNumber => socket.send(Message::text("-1")).await.unwrap(),
+            Deed::Twice => {
+                socket.feed(message.clone()).await.unwrap();
+                socket.send(message).await.unwrap();
+                // One misdeed a connection: the client gives it up.
+                return;
             }
         }
     }
 }
 
 fn rehearse(deed: Deed) -> Outcome {
-    let (server, address) = Server::start(deed);
-    let misbehaving = server.clone();
+    let (misdeeds, address) = Misdeeds::start(deed, serve);
     let arguments = format!("--websocket 4 --websocket-url ws://{address}/ --every 200ms");
-    let rehearsal = Rehearsal::of(address).with(&arguments);
-    let outcome = rehearsal.each_round(move |_| _ = misbehaving.left.fetch_add(TIMES, Ordering::SeqCst)).run();
-    assert_eq!(server.done.load(Ordering::SeqCst), TIMES as u64, "{}", outcome.summary);
-    outcome
+    misdeeds.rehearse(Rehearsal::of(address).with(&arguments))
 }
 
 #[test]
 fn a_good_server() {
-    let (_, address) = Server::start(Deed::Drop);
+    let (_, address) = Misdeeds::start(Deed::Drop, serve);
     let arguments = format!("--websocket 4 --websocket-url ws://{address}/ --rounds 2 --every 200ms");
     let outcome = Rehearsal::of(address).with(&arguments).each_round(|_| {}).run();
     outcome.assert_failures(&[]);
@@ -114,12 +75,12 @@ fn a_good_server() {
 
 #[test]
 fn a_websocket_that_just_ends() {
-    rehearse(Deed::Drop).assert_failures(&[("broken-socket", TIMES as u64)]);
+    rehearse(Deed::Drop).assert_failures(&[("broken-socket", TIMES)]);
 }
 
 #[test]
 fn a_message_lost_behind_a_close() {
-    rehearse(Deed::CloseUnanswered).assert_failures(&[("broken-socket", TIMES as u64)]);
+    rehearse(Deed::CloseUnanswered).assert_failures(&[("broken-socket", TIMES)]);
 }
 
 #[test]
@@ -131,12 +92,12 @@ fn an_announced_close_is_no_failure() {
 
 #[test]
 fn a_wrong_number() {
-    rehearse(Deed::WrongNumber).assert_failures(&[("wrong-body", TIMES as u64)]);
+    rehearse(Deed::WrongNumber).assert_failures(&[("wrong-body", TIMES)]);
 }
 
 #[test]
 fn a_message_that_comes_twice() {
-    rehearse(Deed::Twice).assert_failures(&[("wrong-body", TIMES as u64)]);
+    rehearse(Deed::Twice).assert_failures(&[("wrong-body", TIMES)]);
 }
 
 #[test]

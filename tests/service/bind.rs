@@ -59,7 +59,7 @@ fn a_socket_file_that_somebody_listens_on_is_left_alone() {
     let path = systemd.path("local");
     let theirs = UnixListener::bind(&path).unwrap();
     let reason = format!(
-        "unix:{} ([listen.local] bind): Address already in use (os error 98); another process listens there (ss -lxp \
+        "unix:{} (listener \"local\"): Address already in use (os error 98); another process listens there (ss -lxp \
          shows which): stop it, or choose another path",
         path.display()
     );
@@ -92,7 +92,7 @@ fn a_file_that_is_no_socket_is_left_alone() {
     let path = systemd.path("local");
     fs::write(&path, "precious").unwrap();
     let reason = format!(
-        "unix:{} ([listen.local] bind): Address already in use (os error 98); a file that is no socket is there: \
+        "unix:{} (listener \"local\"): Address already in use (os error 98); a file that is no socket is there: \
          remove it, or choose another path",
         path.display()
     );
@@ -108,7 +108,7 @@ fn an_address_that_is_taken() {
     fails(
         systemd.service(&format!("[listen.http]\nbind = \"{address}\"\n{CONFIG}")),
         &format!(
-            "{address} ([listen.http] bind): Address already in use (os error 98); another process listens there (ss \
+            "{address} (listener \"http\"): Address already in use (os error 98); another process listens there (ss \
              -ltnp shows which): stop it, or choose another port"
         ),
         Errno::ADDRINUSE,
@@ -132,7 +132,7 @@ fn an_address_that_overlaps_with_one_that_systemd_has_passed() {
     fails(
         systemd.service(&format!("[listen.http]\nbind = \"0.0.0.0:{port}\"\n{CONFIG}")),
         &format!(
-            "0.0.0.0:{port} ([listen.http] bind): Address already in use (os error 98); systemd has passed a socket on \
+            "0.0.0.0:{port} (listener \"http\"): Address already in use (os error 98); systemd has passed a socket on \
              {address}, but its name is \"outlive.socket\": set FileDescriptorName=http in its .socket unit"
         ),
         Errno::ADDRINUSE,
@@ -147,8 +147,8 @@ fn a_port_that_needs_a_privilege() {
             .service(&format!("[listen.http]\nbind = \"127.0.0.1:80\"\n{CONFIG}"))
             .own_network()
             .without_capabilities(),
-        "127.0.0.1:80 ([listen.http] bind): Permission denied (os error 13); let systemd open the port: ListenStream= \
-         in outlive.socket needs no privilege here",
+        "127.0.0.1:80 (listener \"http\"): Permission denied (os error 13); let systemd open the port: ListenStream= \
+         in a socket unit needs no privilege here",
         Errno::ACCESS,
     );
 }
@@ -158,7 +158,7 @@ fn an_address_that_is_not_this_hosts() {
     let systemd = FakeSystemd::new();
     fails(
         systemd.service(&format!("[listen.http]\nbind = \"192.0.2.1:8080\"\n{CONFIG}")),
-        "192.0.2.1:8080 ([listen.http] bind): Cannot assign requested address (os error 99); this host doesn't have \
+        "192.0.2.1:8080 (listener \"http\"): Cannot assign requested address (os error 99); this host doesn't have \
          that address: ip address shows those that it has",
         Errno::ADDRNOTAVAIL,
     );

@@ -17,6 +17,7 @@ use outlive::server::exchange::Exchange;
 use outlive::server::gauges::Gauges;
 use outlive::server::limits::Limits;
 use outlive::server::listener::Listener;
+use outlive::server::upgrade::Handlers;
 use outlive::server::{Options, Server};
 
 use crate::CONFIG;
@@ -30,6 +31,7 @@ struct Panics;
 
 impl App for Panics {
     type Body = Full<Bytes>;
+    type Error = Infallible;
 
     async fn call(
         &self,
@@ -53,6 +55,7 @@ async fn serve() {
         limits: Limits::default(),
         gauges: Arc::new(Gauges::new(1, 1)),
         observer: None,
+        handlers: Handlers::default(),
     };
     let _server = Server::start(Panics, vec![listener], options).await.unwrap();
     let mut client = Connection::open(address).await.unwrap();

@@ -127,6 +127,7 @@ fn names_that_do_not_fit() {
 fn nothing_at_all() {
     refuses(
         FakeSystemd::new().service(CONFIG),
-        "there is nothing to listen on: systemd has passed no socket, and no [listen.NAME] section says bind = \"…\"",
+        "there is nothing to listen on: systemd has passed no socket, and nothing says where to listen instead \
+         ([listen.NAME] bind in outlive's configuration, Server::bind in a program)",
     );
 }

@@ -273,6 +273,14 @@ impl<'systemd> Launch<'systemd> {
         self
     }
 
+    /// Runs another program, which can be replaced later in the same way.
+    #[track_caller]
+    pub fn program(mut self, program: &std::path::Path) -> Self {
+        self.systemd.install(program);
+        self.program = vec![self.systemd.path("outlive").into()];
+        self
+    }
+
     /// Runs the program with other arguments.
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.program = vec![OUTLIVE.into()];

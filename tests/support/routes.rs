@@ -9,7 +9,6 @@ use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use outlive::config::settings::{Action, Route};
 use outlive::route::{Body, RouteError, Router};
-use outlive::server::app::App as _;
 use outlive::server::body::RequestBody;
 use outlive::server::exchange::{ConnectionInfo, Exchange, Peer};
 use outlive::server::gauges::Gauges;
@@ -83,7 +82,7 @@ pub async fn send(router: &Router, request: Request<RequestBody>) -> Answer {
 
 /// Sends a request; the answer's body is not read yet.
 pub async fn begin(router: &Router, request: Request<RequestBody>) -> (Arc<Exchange>, http::Response<Body>) {
-    let connection = ConnectionInfo { peer: Peer::Tcp(([127, 0, 0, 1], 4711).into()), listener: "http".into() };
+    let connection = ConnectionInfo::new(Peer::Tcp(([127, 0, 0, 1], 4711).into()), "http");
     let exchange = Arc::new(Exchange::new(Arc::new(connection), request.method().clone(), request.uri().clone()));
     let answer = match router.call(request, Arc::clone(&exchange)).await {
         Ok(answer) => answer,

@@ -1,10 +1,9 @@
 //! The port stays open, whatever becomes of the service.
 
-use std::time::{Duration, Instant};
-
-use crate::support::client::{self, Connection};
+use crate::support::client;
 use crate::support::container::{Container, SERVICE, Suite};
-use crate::{CONFIG, Live, host, on_every_systemd};
+use crate::support::rehearsal::{Rehearsal, Results};
+use crate::{Live, host, on_every_systemd};
 
 on_every_systemd!(
     a_bad_configuration_leaves_the_port_open,
@@ -14,7 +13,7 @@ on_every_systemd!(
 );
 
 /// Longer than any of systemd's limits on activations and starts looks back.
-const HAMMER_FOR: Duration = Duration::from_secs(12);
+const HAMMER_FOR: &str = "12s";
 
 /// systemd begins to start a unit: SD_MESSAGE_UNIT_STARTING of sd-messages(3).
 const UNIT_STARTING: &str = "7d4958e842da4a758f6c1cdc7b36dcc5";
@@ -22,55 +21,70 @@ const UNIT_STARTING: &str = "7d4958e842da4a758f6c1cdc7b36dcc5";
 /// More would be a burden.
 const STARTS_A_SECOND_AT_MOST: f64 = 10.0;
 
-/// Clients that connect one after the other, each with so many others at its side.
-const CLIENTS: usize = 16;
+/// Clients that connect one after the other, with so many others at their side, and leave when nobody answers.
+const HAMMERING: &str = "--connections 0 --fresh 16 --fresh-every 200ms --idle 0 --half 0 --timeout 200ms";
 
-/// How long a client waits before it leaves and another one comes.
-const CLIENT_WAITS: Duration = Duration::from_millis(200);
+/// Clients that wait, and some that are connected already: those must survive. None leaves a head half sent for so long,
+/// since `head_timeout` would be over.
+const PATIENT: &str = "--connections 8 --fresh 2 --fresh-every 500ms --idle 100 --half 0 --timeout 60s --all-survive";
+
+/// A mistake, and no leave to serve the last configuration that was good.
+const BAD: &str = "strict = true\n[drain]\nwindwo = \"30s\"\n";
 
 fn a_bad_configuration_leaves_the_port_open(suite: Suite) {
     let host = host(suite);
-    host.configure("this is no TOML\n");
-    hammer(&host, || host.configure(CONFIG));
+    host.write("/etc/outlive/bad", BAD);
+    hammer(
+        &host,
+        "cd /etc/outlive && mv outlive.toml good && mv bad outlive.toml",
+        "cd /etc/outlive && mv good outlive.toml",
+    );
 }
 
 fn a_program_that_crashes_leaves_the_port_open(suite: Suite) {
     let host = host(suite);
-    host.run("mv /usr/bin/outlive /usr/bin/outlive.whole");
-    host.run("printf '#!/bin/sh\\nkill -ABRT $$\\n' >/usr/bin/outlive && chmod +x /usr/bin/outlive");
-    hammer(&host, || drop(host.run("mv /usr/bin/outlive.whole /usr/bin/outlive")));
+    host.write("/usr/bin/crash", "#!/bin/sh\nkill -ABRT $$\n");
+    hammer(
+        &host,
+        "cd /usr/bin && chmod +x crash && mv outlive outlive.whole && mv crash outlive",
+        "cd /usr/bin && mv outlive.whole outlive",
+    );
 }
 
-/// Hammers on the port of a service that cannot start, mends it meanwhile, and sees that all who wait are answered.
-fn hammer(host: &Container, mend: impl FnOnce() + Send) {
-    host.in_network(async || {
-        let began = Instant::now();
-        let mut comers = tokio::task::JoinSet::new();
-        for _ in 0..CLIENTS {
-            comers.spawn(async move {
-                while began.elapsed() < HAMMER_FOR {
-                    let mut client = Connection::open(SERVICE).await.expect("nobody is refused");
-                    let answer = tokio::time::timeout(CLIENT_WAITS, client.get("/hello")).await;
-                    assert!(answer.is_err(), "nobody answers, and nobody hangs up: {answer:?}");
-                }
-            });
-        }
-        while let Some(done) = comers.join_next().await {
-            done.unwrap();
-        }
-        assert_eq!(host.property("outlive.socket", "ActiveState"), "active");
-        assert_eq!(host.property("outlive.socket", "Result"), "success");
-        let starts = host.journal(&format!("_PID=1 UNIT=outlive.service MESSAGE_ID={UNIT_STARTING}")).len();
-        let pace = starts as f64 / began.elapsed().as_secs_f64();
-        println!("{pace:.1} starts a second");
-        assert!((1.0..=STARTS_A_SECOND_AT_MOST).contains(&pace), "{pace:.1} starts a second");
+/// Hammers on the port of a service that cannot start, mends it, and sees that all who wait are answered.
+///
+/// One rehearsal's clients are patient, and lose nothing. What it runs as its command is another one, whose command
+/// breaks the service and whose clients leave after a while.
+fn hammer(host: &Container, breaking: &str, mending: &str) {
+    // A start that fails is what is wanted.
+    host.write("/run/break", &format!("{breaking}\nsystemctl restart outlive.service || :\n"));
+    host.write(
+        "/run/outage",
+        &format!(
+            "outlive rehearse --url http://{SERVICE}/hello {HAMMERING} --rounds 1 --every {HAMMER_FOR} \\\n\
+             --json /run/hammering -- sh -e /run/break || :\n\
+             systemctl show --value --property=ActiveState --property=Result outlive.socket >/run/socket\n\
+             {mending}\n"
+        ),
+    );
+    let patient = format!("--url http://{SERVICE}/hello {PATIENT} --rounds 1 --every 1s");
+    let results = Rehearsal::start(host, &patient, "sh -e /run/outage").finish();
 
-        let waits = tokio::spawn(client::get(SERVICE, "/hello"));
-        mend();
-        let mended = Instant::now();
-        assert_eq!(waits.await.unwrap().expect("who waited is answered").text(), "hello\n");
-        println!("answered {} ms after it was mended", mended.elapsed().as_millis());
-    });
+    let hammering = Results::read(&host.run("cat /run/hammering"));
+    assert_eq!(hammering.failed(), ["timeout"], "nobody is refused, nobody answers, and nobody hangs up");
+    assert!(hammering.number("/failed") > 500.0, "{:#}", hammering.0);
+    let mut socket: Vec<_> = host.run("cat /run/socket").lines().map(str::to_owned).collect();
+    socket.sort();
+    assert_eq!(socket, ["active", "success"]);
+    let starts = host.journal(&format!("_PID=1 UNIT=outlive.service MESSAGE_ID={UNIT_STARTING}")).len();
+    let pace = starts as f64 / (results.number("/rounds/0/command/took_ms") / 1000.0);
+    println!("{pace:.1} starts a second");
+    assert!((1.0..=STARTS_A_SECOND_AT_MOST).contains(&pace), "{pace:.1} starts a second");
+
+    println!("nobody was answered for {} ms", results.number("/gap_ms"));
+    assert!(results.number("/gap_ms") > 10_000.0, "nobody could have answered: {:#}", results.0);
+    // Who waits is answered, those included that were connected when it broke.
+    results.assert_all_well();
     host.wait_for_property("outlive.service", "SubState", "running");
     assert_eq!(host.property("outlive.socket", "SubState"), "running");
 }
@@ -79,16 +93,21 @@ fn a_process_that_is_killed_is_replaced(suite: Suite) {
     let host = host(suite);
     let before = host.in_network(async || Live::fresh().await).unwrap();
 
-    host.run("systemctl kill --kill-who=main --signal=SIGKILL outlive.service");
-    let killed = Instant::now();
-    // systemd's entry, so that no connection gets to the process that is about to die.
-    let mut journal = host.follow_journal("_PID=1 UNIT=outlive.service");
-    journal.wait_for("the end of the process", |entry| entry.get("EXIT_STATUS") == Some("9"));
-    let after = host.in_network(async || Live::fresh().await).unwrap();
+    let load = format!(
+        "--url http://{SERVICE}/hello --connections 0 --fresh 8 --fresh-every 10ms --idle 0 --half 0 --rounds 5 --every 1s"
+    );
+    let kill = "systemctl kill --kill-who=main --signal=SIGKILL outlive.service";
+    let results = Rehearsal::start(&host, &load, kill).finish();
 
-    println!("answered {} ms after SIGKILL", killed.elapsed().as_millis());
+    println!("nobody was answered for {} ms", results.number("/gap_ms"));
+    assert_eq!(results.number("/commands_failed"), 0.0);
+    // What the process was at is lost with it. Nobody else is, and nobody waits for long.
+    for class in results.failed() {
+        assert!(["reset", "closed", "cut"].contains(&class), "{class}: {:#}", results.0);
+    }
+    let after = host.in_network(async || Live::fresh().await).unwrap();
     assert_ne!(after.pid, before.pid);
-    assert_eq!(after.generation, before.generation + 1);
+    assert_eq!(after.generation, before.generation + 5);
 }
 
 fn a_socket_that_is_restarted_often_listens(suite: Suite) {

@@ -2,9 +2,9 @@
 
 use outlive::journal::message_id;
 
-use crate::support::client::{Connection, get};
+use crate::support::client::get;
 use crate::support::container::{Container, SERVICE, Suite};
-use crate::{SLOW, host, on_every_systemd, running};
+use crate::{SLOW, host, on_every_systemd, one_idle_and_one_busy, running};
 
 on_every_systemd!(
     a_stop_lets_requests_finish,
@@ -24,10 +24,7 @@ fn assert_ended(host: &Container, status: &str, result: &str) {
 fn a_stop_lets_requests_finish(suite: Suite) {
     let host = host(suite);
     host.in_network(async || {
-        let mut idle = Connection::open(SERVICE).await.unwrap();
-        idle.get("/hello").await.unwrap();
-        let slow = tokio::spawn(get(SERVICE, "/slow"));
-        running(1).await;
+        let (_idle, slow) = one_idle_and_one_busy().await;
 
         let stop = host.start("systemctl stop outlive.service");
 

@@ -10,16 +10,19 @@ mod hardening;
 mod hostile;
 mod journal;
 mod last_good;
+mod load;
 mod rehearse;
 mod reload;
 mod restart;
 mod start;
 mod status;
 mod watchdog;
+mod websockets;
 mod window;
 
-use support::client::{Connection, Failure};
+use support::client::{Answer, Connection, Failure, get};
 use support::container::{Container, SERVICE, Suite};
+use tokio::task::JoinHandle;
 
 /// The routes that the tests ask for.
 const CONFIG: &str = r#"
@@ -89,6 +92,15 @@ impl Live {
     async fn fresh() -> Result<Self, Failure> {
         Self::ask(&mut Connection::open(SERVICE).await?).await
     }
+}
+
+/// A connection that lies idle, and a request for /slow that runs on another.
+async fn one_idle_and_one_busy() -> (Connection, JoinHandle<Result<Answer, Failure>>) {
+    let mut idle = Connection::open(SERVICE).await.unwrap();
+    idle.get("/hello").await.unwrap();
+    let slow = tokio::spawn(get(SERVICE, "/slow"));
+    running(1).await;
+    (idle, slow)
 }
 
 /// Waits until so many requests run, and returns what the service says then.

@@ -1,97 +1,91 @@
 //! `systemctl restart` under load.
 
-use std::time::{Duration, Instant};
-
 use outlive::journal::message_id;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 
-use crate::support::client::{Connection, get};
+use crate::support::client::{Answer, Connection, Failure, get};
 use crate::support::container::{Container, SERVICE, Suite};
 use crate::support::journal::Entry;
-use crate::{CONFIG, Live, SLOW, on_every_systemd, running, with_outlive};
+use crate::support::rehearsal::Rehearsal;
+use crate::support::wait::SOON;
+use crate::{CONFIG, Live, on_every_systemd, running, with_outlive};
 
 on_every_systemd!(without_settling_all_wait_in_the_backlog_and_none_is_lost, with_settling_hardly_anyone_waits);
 
 /// Connections that come while nobody accepts; the kernel's backlog holds 4096.
 const IN_BACKLOG: usize = 3000;
 
-/// A client that isn't answered for so long is one that waits.
-const WAITS: Duration = Duration::from_millis(250);
+/// Clients that have 32 connections each under way when nobody answers, and come 2000 times a second.
+const COMERS: &str = "--connections 0 --fresh 100 --fresh-every 50ms --idle 0 --half 0";
 
-/// When the restart comes, after a request that takes three seconds has begun.
-const RESTART_AFTER: Duration = Duration::from_secs(1);
+/// Clients that don't wait for each other, and some that keep their connection.
+const VISITORS: &str = "--connections 8 --fresh 8 --fresh-every 20ms --idle 0 --half 0";
+
+const RESTART: &str = "systemctl restart outlive.service";
+
+/// A route whose answer holds up a drain for long enough.
+const LONG: &str = "\n[[route]]\npath = \"/long\"\nrespond = { body = \"long, but whole\\n\", delay = \"5s\" }\n";
 
 fn without_settling_all_wait_in_the_backlog_and_none_is_lost(suite: Suite) {
-    let config = format!("{CONFIG}\n[drain]\nsettle = \"0s\"\n");
+    let config = format!("{CONFIG}{LONG}\n[drain]\nsettle = \"0s\"\n");
     let host = with_outlive(Container::boot_alone(suite), &config);
     let old = host.in_network(async || {
-        let (old, slow, restart) = restart_while_a_request_runs(&host).await;
+        let (old, long) = begin_a_long_request().await;
+        let load = format!("--url http://{SERVICE}/hello {COMERS} --rounds 1 --every 1s");
+        let rehearsal = Rehearsal::start(&host, &load, RESTART);
 
-        let mut waiting = JoinSet::new();
-        // The old process closes at once. From the first client that it leaves waiting on, it accepts no more.
+        // The old process closes at once.
+        let filled = std::time::Instant::now();
+        let mut waiting = 0;
+        while waiting < IN_BACKLOG {
+            assert!(filled.elapsed() < SOON && !long.is_finished(), "only {waiting} wait in the backlog");
+            waiting = in_backlog(&host).await;
+        }
+        // The queue is served in order: whoever answers this one answers all who wait before it.
+        let last = tokio::spawn(Live::fresh());
         loop {
-            let mut first = tokio::spawn(Live::fresh());
-            match timeout(WAITS, &mut first).await {
-                Ok(served) => assert_eq!(served.unwrap().expect("nobody is lost").pid, old),
-                Err(_) => break drop(waiting.spawn(async { first.await.unwrap() })),
+            let now = in_backlog(&host).await;
+            if long.is_finished() {
+                break;
             }
+            assert!(now >= waiting, "{waiting} waited, and now {now}: the old process still accepts");
+            waiting = now;
         }
-        while waiting.len() < IN_BACKLOG {
-            waiting.spawn(Live::fresh());
-        }
-        let opened = Instant::now();
 
-        assert_eq!(slow.await.unwrap().unwrap().text(), SLOW);
-        let mut by_new = 0;
-        while let Some(answered) = waiting.join_next().await {
-            let live = answered.unwrap().expect("no connection is refused or reset");
-            assert_ne!(live.pid, old, "the new process answers");
-            assert_eq!(live.generation, 2);
-            by_new += 1;
-        }
-        println!("{by_new} connections from the backlog, the last answered after {:?}", opened.elapsed());
-        assert_eq!(by_new, IN_BACKLOG);
-        restart.finished().await;
+        assert_eq!(long.await.unwrap().unwrap().text(), "long, but whole\n");
+        println!("{waiting} connections waited in the backlog");
+        let last = last.await.unwrap().unwrap();
+        assert_ne!(last.pid, old, "the new process answers");
+        assert_eq!(last.generation, 2);
+        rehearsal.finished().await.assert_all_well();
         old
     });
-    assert_answered_by(&host, "/slow", old);
+    assert_answered_by(&host, "/long", old);
 }
 
 fn with_settling_hardly_anyone_waits(suite: Suite) {
-    let host = with_outlive(Container::boot_alone(suite), CONFIG);
-    let (old, waits) = host.in_network(async || {
-        let load_ends = Instant::now() + Duration::from_secs(6);
-        let mut clients = JoinSet::new();
-        for _ in 0..8 {
-            clients.spawn(async move {
-                let mut waits = Vec::new();
-                while Instant::now() < load_ends {
-                    let began = Instant::now();
-                    let live = Live::fresh().await.expect("no request is lost");
-                    waits.push((began.elapsed(), live.generation));
-                    // So that the clients are no load to speak of.
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-                waits
-            });
-        }
-        let (old, slow, restart) = restart_while_a_request_runs(&host).await;
-        assert_eq!(slow.await.unwrap().unwrap().text(), SLOW);
-        let waits: Vec<_> = clients.join_all().await.into_iter().flatten().collect();
-        restart.finished().await;
-        (old, waits)
+    let host = with_outlive(Container::boot_alone(suite), &format!("{CONFIG}{LONG}"));
+    let (old, results) = host.in_network(async || {
+        let (old, long) = begin_a_long_request().await;
+        let load = format!("--url http://{SERVICE}/hello {VISITORS} --all-survive --rounds 1 --every 1s");
+        let results = Rehearsal::start(&host, &load, RESTART).finished().await;
+        assert_eq!(long.await.unwrap().unwrap().text(), "long, but whole\n");
+        (old, results)
     });
-    for generation in [1, 2] {
-        let answers = waits.iter().filter(|(_, by)| *by == generation);
-        assert!(answers.clone().count() > 100, "both processes were asked");
-        println!("generation {generation} answered {}", answers.count());
-    }
-    let longest = waits.iter().map(|(wait, _)| *wait).max().unwrap();
-    println!("longest wait: {} ms of {} requests", longest.as_millis(), waits.len());
     print_course(&host);
-    assert!(longest < Duration::from_millis(300), "longest wait: {longest:?}");
-    assert_answered_by(&host, "/slow", old);
+    results.assert_all_well();
+    let took = results.number("/rounds/0/command/took_ms");
+    assert!(took > 1000.0, "the old process had something to finish meanwhile: {took} ms");
+    // None at all for so long would be a gap, whichever process it was that did not answer.
+    for pointer in ["/rounds/0/gap_ms", "/latency/max_ms"] {
+        let longest = results.number(pointer);
+        println!("{pointer}: {longest}");
+        assert!(longest < 300.0, "{pointer}: {longest}");
+    }
+    let answers = host.journal(&format!("MESSAGE_ID={}", message_id::REQUEST));
+    let (by_old, by_new): (Vec<_>, Vec<_>) = answers.iter().partition(|entry| entry.number("_PID") == u64::from(old));
+    println!("the old process logged {} answers, the new one {}", by_old.len(), by_new.len());
+    assert!(by_old.len() > 100 && by_new.len() > 100, "both processes were asked");
+    assert_answered_by(&host, "/long", old);
 }
 
 /// Prints the journal of the restart, but for the access log, in milliseconds since the drain began.
@@ -106,15 +100,19 @@ fn print_course(host: &Container) {
     }
 }
 
-type Slow = tokio::task::JoinHandle<Result<crate::support::client::Answer, crate::support::client::Failure>>;
-
-/// Returns the old process, the request that it is busy with, and the restart.
-async fn restart_while_a_request_runs(host: &Container) -> (u32, Slow, crate::support::running::Running) {
+/// Returns the process that serves, and the request that it is busy with.
+async fn begin_a_long_request() -> (u32, tokio::task::JoinHandle<Result<Answer, Failure>>) {
     let old = Live::ask(&mut Connection::open(SERVICE).await.unwrap()).await.unwrap().pid;
-    let slow = tokio::spawn(get(SERVICE, "/slow"));
+    let long = tokio::spawn(get(SERVICE, "/long"));
     running(1).await;
-    tokio::time::sleep(RESTART_AFTER).await;
-    (old, slow, host.start("systemctl restart outlive.service"))
+    (old, long)
+}
+
+/// Connections that the kernel has made and nobody has accepted: what /proc/net/tcp calls a listener's rx_queue.
+async fn in_backlog(host: &Container) -> usize {
+    let listener = host.start("grep ' 0100007F:1F90 00000000:0000 0A ' /proc/net/tcp").finished().await;
+    let queues = listener.split_whitespace().nth(4).unwrap_or_else(|| panic!("no listener in {listener:?}"));
+    usize::from_str_radix(queues.split_once(':').unwrap().1, 16).unwrap()
 }
 
 /// Asserts which process answered a request, by the access log.

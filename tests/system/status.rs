@@ -1,18 +1,14 @@
 //! What `systemctl status` shows.
 
-use crate::support::client::{Connection, get};
-use crate::support::container::{SERVICE, Suite};
-use crate::{host, on_every_systemd, running};
+use crate::support::container::Suite;
+use crate::{host, on_every_systemd, one_idle_and_one_busy};
 
 on_every_systemd!(the_status_follows_what_goes_on, anybody_may_not_ask_and_root_gets_the_whole_picture);
 
 fn the_status_follows_what_goes_on(suite: Suite) {
     let host = host(suite);
     host.in_network(async || {
-        let mut idle = Connection::open(SERVICE).await.unwrap();
-        idle.get("/hello").await.unwrap();
-        let slow = tokio::spawn(get(SERVICE, "/slow"));
-        running(1).await;
+        let (_idle, slow) = one_idle_and_one_busy().await;
         let serving = "Serving 6 routes: 2 connections, 1 request";
         host.wait_for_status(serving, |status| status == serving).await;
 
@@ -29,10 +25,7 @@ fn the_status_follows_what_goes_on(suite: Suite) {
 fn anybody_may_not_ask_and_root_gets_the_whole_picture(suite: Suite) {
     let host = host(suite);
     host.in_network(async || {
-        let mut idle = Connection::open(SERVICE).await.unwrap();
-        idle.get("/hello").await.unwrap();
-        let slow = tokio::spawn(get(SERVICE, "/slow"));
-        running(1).await;
+        let (_idle, slow) = one_idle_and_one_busy().await;
         let now: serde_json::Value = serde_json::from_str(&host.run("outlive status --json")).unwrap();
         assert_eq!(now["connections"]["busy"], 1, "{now}");
         assert_eq!(now["requests"]["running"], 1, "{now}");

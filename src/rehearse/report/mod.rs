@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::arguments::Plan;
 use super::class::Failure;
 use super::summary::{at_quantile, counted, grouped, micros, time, verdict};
-use super::tally::{Kind, Latencies, Tally};
+use super::tally::{Kind, Latencies, Survival, Tally};
 
 mod chart;
 
@@ -67,13 +67,17 @@ fn figures(page: &mut String, tally: &Tally) {
     let totals = tally.totals();
     let rounds = &tally.rounds;
     let gap = rounds.iter().map(|round| round.gap).max().unwrap_or_default();
-    let (kept, survived) = rounds.iter().fold((0, 0), |sum, round| (sum.0 + round.kept, sum.1 + round.survived));
+    let Survival { kept, survived } = tally.survival();
     let bad = |count: u64| if count == 0 { "" } else { "bad" };
     let figures = [
         ("answers", grouped(totals.answers), ""),
         ("failed", grouped(totals.failures), bad(totals.failures)),
         ("of them lost", grouped(totals.lost), bad(totals.lost)),
-        ("survived", format!("{} <i>of {}</i>", grouped(survived as u64), grouped(kept as u64)), ""),
+        (
+            "survived",
+            format!("{} <i>of {}</i>", grouped(survived as u64), grouped(kept as u64)),
+            bad(tally.missed() as u64),
+        ),
         ("longest gap", time(gap), ""),
         ("p99 near command", at_quantile(&tally.near, 0.99), ""),
     ];
@@ -88,7 +92,7 @@ fn charts(page: &mut String, tally: &Tally) {
     page.push_str("<section>\n<h2>Every answer</h2>\n");
     legend(page, tally);
     let last = tally.timeline.points.iter().map(|point| point.at()).max().unwrap_or_default();
-    let last = tally.rounds.iter().filter_map(|round| round.ended).fold(last, Duration::max);
+    let last = tally.rounds.iter().map(|round| round.ended.unwrap_or(round.gap_ended)).fold(last, Duration::max);
     let whole = Window { from: Duration::ZERO, to: last.max(Duration::from_millis(1)), origin: Duration::ZERO };
     page.push_str(&Chart::new(tally, whole, None).svg());
     page.push_str("</section>\n");
@@ -210,7 +214,10 @@ fn rounds(page: &mut String, tally: &Tally) {
             marked(round.failures.lost()),
             time(round.gap),
             time(round.slowest),
-            format!("{} of {}", grouped(round.survived as u64), grouped(round.kept as u64)),
+            match round.ended {
+                Some(_) => format!("{} of {}", grouped(round.survived as u64), grouped(round.kept as u64)),
+                None => "-".to_owned(),
+            },
             classes.join(", "),
         ]
     };

@@ -66,6 +66,7 @@ complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l report -d '
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l json -d 'Write the results for scripts here; `-`: to standard output, and the summary to standard error' -r -F
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -s c -l config -d 'Configuration file, instead of /etc/outlive/outlive.toml' -r -F
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l control -d 'Control socket of the service, instead of /run/outlive/control' -r -F
+complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l all-survive -d 'Take it for a failure, too, if a connection does not survive, even one that is closed in good order'
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l yes-it-is-mine -d 'Allow a target that is not on this machine: it is yours, and may be loaded'
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c outlive -n "__fish_outlive_using_subcommand help; and not __fish_seen_subcommand_from serve check status reload rehearse help" -f -a "serve" -d 'Serve; this is what happens without a command'

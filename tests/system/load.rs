@@ -1,0 +1,116 @@
+//! Restarts and reloads under the load of `outlive rehearse`, whose clients never retry.
+
+use outlive::journal::message_id;
+use serde_json::Value;
+
+use crate::support::container::{Container, Suite};
+use crate::support::running::Text as _;
+use crate::support::wait::{SOON, until};
+use crate::{CONFIG, on_every_systemd, with_outlive};
+
+on_every_systemd!(restarts_and_reloads_lose_nothing, a_reload_is_no_gap);
+
+const LOAD: &str = "--connections 64 --fresh 16 --idle 1000 --half 50";
+
+/// The n-th call does what (n % 2) says.
+const ALTERNATE: &str = "#!/bin/sh
+n=$(cat /run/calls 2>/dev/null || echo 0)
+echo $((n + 1)) >/run/calls
+if [ $((n % 2)) = 0 ]; then exec sh -c \"$1\"; else exec sh -c \"$2\"; fi
+";
+
+/// How much longer nobody may be answered because of a reload, in milliseconds.
+const LONGER: f64 = 10.0;
+
+fn host(suite: Suite) -> Container {
+    // Without an access log, which is no part of what is measured.
+    let host = with_outlive(Container::boot_alone(suite), &CONFIG.replace("access = \"all\"", "access = \"off\""));
+    host.write("/usr/bin/alternate", ALTERNATE);
+    host.run("chmod 755 /usr/bin/alternate && systemctl start outlive.service");
+    host
+}
+
+/// How often each of them is done. `OUTLIVE_TEST_RESTARTS=100` for the full length.
+fn rounds() -> u64 {
+    std::env::var("OUTLIVE_TEST_RESTARTS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(6)
+}
+
+/// Runs a command so many times under load. Nothing may fail, and no connection may end.
+fn rehearse(host: &Container, rounds: u64, command: &str) -> Value {
+    let load = format!(
+        "outlive rehearse --url http://127.0.0.1:8080/hello {LOAD} --rounds {rounds} --every 1s --json - -- {command}"
+    );
+    let output = host.output(&load);
+    let results: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", output.text()));
+    assert!(output.status.success(), "{results:#}\n{}", String::from_utf8_lossy(&output.stderr));
+    for round in results["rounds"].as_array().unwrap() {
+        assert_eq!(round["failed"], 0, "{round:#}");
+        assert!(round["kept"].as_u64() >= Some(1000) && round["survived"] == round["kept"], "{round:#}");
+    }
+    assert_eq!(results["closed_in_order"], 0, "nobody is told to close because of it");
+    println!(
+        "{rounds} x {command}: {} answers, {} of {} connections survived, longest time without an answer {:.0} ms",
+        results["answers"],
+        results["survived"],
+        results["kept"],
+        results["gap_ms"].as_f64().unwrap(),
+    );
+    results
+}
+
+/// What a process has: descriptors, and KiB of memory.
+#[derive(Debug)]
+struct Has {
+    descriptors: usize,
+    memory: u64,
+}
+
+/// Reloads, and looks at the new process, which has served nobody yet. There must be no other one.
+fn reload_and_look(host: &Container) -> Has {
+    host.run("systemctl reload outlive.service");
+    until(SOON, "one process", || {
+        let text = host.output("cat /proc/[0-9]*/comm 2>/dev/null | grep -cx outlive").text();
+        if text.trim() == "1" { Ok(()) } else { Err(text) }
+    });
+    let pid = host.main_pid();
+    // Questions to systemd come and go.
+    let mut looks = Vec::new();
+    for _ in 0..5 {
+        looks.push(host.run(&format!("ls /proc/{pid}/fd | wc -l")).trim().parse().unwrap());
+    }
+    let memory = host.run(&format!("grep VmRSS: /proc/{pid}/status"));
+    let memory = memory.split_whitespace().nth(1).unwrap().parse().unwrap();
+    Has { descriptors: looks.into_iter().min().unwrap(), memory }
+}
+
+fn restarts_and_reloads_lose_nothing(suite: Suite) {
+    let host = host(suite);
+    let second = reload_and_look(&host);
+    let (restart, reload) = ("systemctl restart outlive.service", "systemctl reload outlive.service");
+    rehearse(&host, rounds(), reload);
+    let last = reload_and_look(&host);
+    println!("generation 2 had {second:?}, the one after {} reloads {last:?}", rounds() + 2);
+    assert!(last.descriptors <= second.descriptors, "{last:?}, {second:?}");
+    assert!(last.memory <= second.memory + second.memory / 10, "{last:?}, {second:?}");
+
+    rehearse(&host, rounds(), restart);
+    rehearse(&host, rounds().min(20), &format!("alternate '{restart}' '{reload}'"));
+    assert_eq!(host.property("outlive.service", "NFileDescriptorStore"), "0");
+    assert_eq!(host.property("outlive.service", "NRestarts"), "0");
+    for id in [message_id::RELOAD_FAILED, message_id::HANDOVER_REFUSED, message_id::HANDOVER_IMPOSSIBLE] {
+        let entries = host.journal(&format!("MESSAGE_ID={id}"));
+        assert!(entries.is_empty(), "{entries:?}");
+    }
+}
+
+/// The longest time without an answer, with a reload and without, in turns. The best of several: the machine may have
+/// been busy with something else.
+fn a_reload_is_no_gap(suite: Suite) {
+    let host = host(suite);
+    let results = rehearse(&host, 10, "alternate true 'systemctl reload outlive.service'");
+    let gaps = results["rounds"].as_array().unwrap().iter().map(|round| round["gap_ms"].as_f64().unwrap());
+    let best = |offset: usize| gaps.clone().skip(offset).step_by(2).fold(f64::INFINITY, f64::min);
+    let (without, with) = (best(0), best(1));
+    println!("longest time without an answer: {without:.1} ms without a reload, {with:.1} ms with one");
+    assert!(with <= without + LONGER, "{with} ms, and {without} ms without a reload");
+}
