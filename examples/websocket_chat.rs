@@ -9,9 +9,9 @@
 //!         -p RuntimeDirectory=chat -p RuntimeDirectoryPreserve=restart --socket-property=ListenStream=127.0.0.1:8080 \
 //!         --socket-property=FileDescriptorName=http "$PWD/target/debug/examples/websocket_chat"
 //!
-//! Three things make it so. What was said is in a file that processes share (`room`). A WebSocket's only state besides is
-//! its member: a name, and how much they have heard. And no byte of a half-sent message is kept where it can't be got at
-//! (`whole_messages`).
+//! Three things make it so. What was said is in a file that processes share (`room`). A WebSocket's only state besides
+//! is its member: a name, and how much they have heard. And no byte of a half-sent message is kept where it can't be
+//! got at (`whole_messages`).
 
 #[path = "websocket_chat/room.rs"]
 mod room;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{self, ConfigError};
+use crate::journal::Target;
 use crate::rehearse;
 use crate::route::Router;
 use crate::server::gauges::Gauges;
@@ -137,6 +138,8 @@ fn status(control: Option<PathBuf>, json: bool) -> ExitCode {
 fn reload(control: Option<PathBuf>) -> ExitCode {
     match status::client::reload(&control.unwrap_or_else(status::client::find)) {
         Ok(Ok(text)) => say(&format!("{text}\n")),
+        // The service has written all of it to the journal; systemctl shows the last ten lines of that.
+        Ok(Err(reason)) if Target::detect() == Target::Journald => complain(reason.lines().next().unwrap_or_default()),
         Ok(Err(reason)) => complain(&reason),
         Err(error) => complain(&error.to_string()),
     }

@@ -39,11 +39,17 @@ impl App for TestApp {
     type Body = Full<Bytes>;
     type Error = Infallible;
 
-    async fn call(
+    fn call(
         &self,
         request: Request<RequestBody>,
-        exchange: Arc<Exchange>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
+        self.clone().answer(request)
+    }
+}
+
+impl TestApp {
+    async fn answer(self, request: Request<RequestBody>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let exchange = Arc::clone(request.body().exchange().unwrap());
         let path = request.uri().path().to_owned();
         exchange.set_route(path.clone().into());
         if let Some(started) = &self.started {

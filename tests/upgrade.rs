@@ -2,21 +2,24 @@
 //! how they go on in the next process.
 
 use std::convert::Infallible;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Empty;
+use outlive::handover::parcel::Parcel;
+use outlive::handover::record::Standing;
 use outlive::handover::{Carried, Carrier};
 use outlive::journal::DrainSummary;
 use outlive::server::app::App;
 use outlive::server::body::RequestBody;
 use outlive::server::drain::{Plan, Way, drain};
-use outlive::server::exchange::Exchange;
 use outlive::server::gauges::Gauges;
 use outlive::server::limits::Limits;
 use outlive::server::listener::Listener;
@@ -35,7 +38,8 @@ const GREETING: &str = "GET /echo HTTP/1.1\r\nHost: test\r\nConnection: upgrade\
 /// Answers every line with the number of lines so far and the line, in capitals.
 ///
 /// `/echo` is told of the end and says goodbye; `/deaf` isn't; `/move` hands its connections over, and those that it
-/// must keep go on; `/away` gives its connection to another thread; `/quit` ends it at once; `/plain` doesn't upgrade.
+/// must keep go on; `/away` and what is beneath it give their connections to other threads; `/quit` ends it at once;
+/// `/plain` doesn't upgrade.
 #[derive(Clone)]
 struct Lines {
     refused: mpsc::UnboundedSender<Refusal>,
@@ -43,12 +47,19 @@ struct Lines {
 
 impl App for Lines {
     type Body = Empty<Bytes>;
+    type Error = Infallible;
 
-    async fn call(
+    fn call(
         &self,
-        mut request: Request<RequestBody>,
-        exchange: Arc<Exchange>,
-    ) -> Result<Response<Empty<Bytes>>, Infallible> {
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Empty<Bytes>>, Infallible>> + use<> {
+        self.clone().answer(request)
+    }
+}
+
+impl Lines {
+    async fn answer(self, mut request: Request<RequestBody>) -> Result<Response<Empty<Bytes>>, Infallible> {
+        let exchange = Arc::clone(request.body().exchange().unwrap());
         let path = request.uri().path().to_owned();
         exchange.set_route(path.clone().into());
         let mut answer = Response::new(Empty::new());
@@ -64,11 +75,11 @@ impl App for Lines {
             match path.as_str() {
                 "/echo" => session.until(&leave.expect("a request for an upgrade")).await.bid_farewell().await,
                 "/quit" => session.bid_farewell().await,
-                "/move" => session.move_on(&refused).await,
+                "/move" | "/away/move" => session.move_on(&refused).await,
                 _ => session.serve_on().await,
             }
         };
-        if request.uri().path() == "/away" {
+        if request.uri().path().starts_with("/away") {
             std::thread::spawn(|| tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(go_on));
         } else {
             tokio::spawn(go_on);
@@ -151,7 +162,7 @@ impl Session {
 fn handlers() -> Handlers {
     Handlers::new()
         .on("lines", async |connection, state| {
-            assert!(connection.info().is_some_and(|info| &*info.listener == "http"));
+            assert_eq!(&*connection.info().listener, "http");
             Session::resume(connection, &state).serve_on().await;
         })
         .on("panic", async |_, _| panic!("as asked"))
@@ -414,8 +425,14 @@ async fn cross(running: &mut Running, known: bool) -> (Running, outlive::server:
 
 #[tokio::test]
 async fn they_go_on_in_the_next_process() {
+    for path in ["/move", "/away/move"] {
+        goes_on(path).await;
+    }
+}
+
+async fn goes_on(path: &str) {
     let mut running = start().await;
-    let mut client = running.upgraded("/move").await;
+    let mut client = running.upgraded(path).await;
     assert_eq!(running.refused.recv().await, Some(Refusal::TooEarly));
     assert_eq!(client.ask("one\n").await, "1 ONE\n");
     client.send("two\nthr").await;
@@ -479,11 +496,44 @@ async fn a_handlers_panic_ends_its_own_connection() {
     let held = Arc::new(Held::default());
     running.drain(PATIENCE, Some(Arc::<Held>::clone(&held))).await;
     let mut carried = std::mem::take(&mut *held.connections.lock().unwrap());
-    let parcel = outlive::handover::parcel::Parcel { handler: "panic".into(), route: "".into(), state: Bytes::new() };
+    let parcel = Parcel { handler: "panic".into(), route: "".into(), state: Bytes::new() };
     carried[0].ahead = parcel.encode(b"");
     next.server.adopt(carried).await;
     client.closed().await;
     next.until(|gauges| gauges.connections() == 0).await;
     let mut other = next.upgraded("/echo").await;
     assert_eq!(other.ask("a\n").await, "1 A\n");
+}
+
+/// Whoever has written what a process finds, it is read or refused.
+#[tokio::test]
+async fn what_is_no_parcel_is_closed_and_counted() {
+    let next = start().await;
+    let parcel = Parcel { handler: "lines".into(), route: "/".into(), state: Bytes::from_static(b"\x07") };
+    let good = parcel.encode(b"rest\n");
+    let mut broken: Vec<Vec<u8>> = (0..good.len() - 5).map(|length| good[..length].to_vec()).collect();
+    broken.extend([vec![0xff; 8], vec![0xff; 300], [&[1, 0, 0, 0, 0, 0, 0, 0, 0xff][..], b"rest"].concat()]);
+    let number = broken.len();
+    let (connections, clients): (Vec<_>, Vec<_>) = broken.into_iter().map(|ahead| carried(ahead.into())).unzip();
+    let adopted = next.server.adopt(connections).await;
+    assert_eq!((adopted.unhandled, adopted.total()), (number, number));
+    for mut client in clients {
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+
+    let (connection, mut client) = carried(good);
+    assert_eq!(next.server.adopt(vec![connection]).await.whole, 1);
+    let mut answer = [0; 7];
+    tokio::task::spawn_blocking(move || client.read_exact(&mut answer).map(|()| assert_eq!(&answer, b"8 REST\n")))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+/// An upgraded connection, and its client's end.
+fn carried(ahead: Bytes) -> (Carried, UnixStream) {
+    let (socket, client) = UnixStream::pair().unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (standing, listener, since) = (Standing::Upgraded, "http".into(), Instant::now());
+    (Carried { socket: socket.into(), standing, listener, peer: None, since, requests: 1, ahead }, client)
 }

@@ -1,8 +1,8 @@
 //! A connection from which WebSocket messages can only be read whole.
 //!
-//! tungstenite keeps what it has read of a message until the rest arrives, and doesn't give that back. So it is given no
-//! message (RFC 6455, section 5) before all of it is there. What is missing its end is kept here, from where it goes along
-//! to the next process.
+//! tungstenite keeps what it has read of a message until the rest arrives, and doesn't give that back. So it is given
+//! no message (RFC 6455, section 5) before all of it is there. What is missing its end is kept here, from where it goes
+//! along to the next process.
 
 use std::io;
 use std::pin::Pin;

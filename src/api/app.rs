@@ -1,14 +1,12 @@
 //! What can be served: a tower service, a hyper service, or a function.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::server::app::{App, BoxError};
 use crate::server::body::RequestBody as Body;
-use crate::server::exchange::Exchange;
 
 /// What a [`Server`](crate::Server) can serve. It is implemented for three kinds of things, all of which take an
 /// `http::Request<outlive::Body>`, give an `http::Response<B>` whose body `B` is of [`bytes::Bytes`] (any
@@ -76,11 +74,7 @@ impl<C: Call> App for Direct<C> {
     type Body = C::Body;
     type Error = C::Error;
 
-    fn call(
-        &self,
-        request: Request<Body>,
-        _: Arc<Exchange>,
-    ) -> impl Future<Output = Result<Response<C::Body>, C::Error>> {
+    fn call(&self, request: Request<Body>) -> impl Future<Output = Result<Response<C::Body>, C::Error>> + use<C> {
         self.0.call(request)
     }
 }

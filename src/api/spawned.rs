@@ -1,8 +1,7 @@
 //! An application whose futures run on a runtime of the program's own.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
 
 use http::{Request, Response};
 use tokio::runtime::Handle;
@@ -11,7 +10,6 @@ use tokio::task::JoinHandle;
 use super::app::Call;
 use crate::server::app::{App, BoxError};
 use crate::server::body::RequestBody as Body;
-use crate::server::exchange::Exchange;
 use crate::server::panics;
 
 /// Sends each request over to the runtime, and its answer back.
@@ -34,18 +32,20 @@ impl<C: Call<Body: Send, Error: Send, Future: Send>> App for Spawned<C> {
     type Body = C::Body;
     type Error = BoxError;
 
-    async fn call(&self, request: Request<Body>, _: Arc<Exchange>) -> Result<Response<C::Body>, BoxError> {
+    fn call(&self, request: Request<Body>) -> impl Future<Output = Result<Response<C::Body>, BoxError>> + use<C> {
         let answer = self.call.call(request);
         let guarded = async move {
             let mut answer = pin!(answer);
             poll_fn(|cx| panics::poll(answer.as_mut(), cx)).await
         };
         let mut task = AbortOnDrop(self.runtime.spawn(guarded));
-        match (&mut task.0).await {
-            Ok(Ok(answer)) => answer.map_err(Into::into),
-            // To be caught once more, and reported with its request.
-            Ok(Err(panic)) => panics::again(panic),
-            Err(_) => Err("the runtime that it was to run on has ended".into()),
+        async move {
+            match (&mut task.0).await {
+                Ok(Ok(answer)) => answer.map_err(Into::into),
+                // To be caught once more, and reported with its request.
+                Ok(Err(panic)) => panics::again(panic),
+                Err(_) => Err("the runtime that it was to run on has ended".into()),
+            }
         }
     }
 }

@@ -117,7 +117,8 @@ impl Deposit {
             return Err(DepositError::Silent { waited: began.elapsed() });
         }
         if !vault.is_kept() {
-            return Err(DepositError::NotKept);
+            // systemd may never have got it.
+            return Err(if may_send()? { DepositError::NotKept } else { DepositError::InFlight });
         }
         pairs.pairs.push((vault, ledger));
         Ok(())
@@ -176,6 +177,12 @@ impl Deposit {
             let _ = ledger.complete(); // the next process only says so
         }
     }
+}
+
+/// Whether the kernel lets this process send any descriptor at all.
+fn may_send() -> io::Result<bool> {
+    let (probe, other) = Vault::new(QUEUE)?;
+    Ok(!matches!(probe.send(0, &[other.as_fd()]), Err(Refused::InFlight)))
 }
 
 impl Carrier for Deposit {

@@ -1,4 +1,5 @@
-//! What an upgraded connection takes along: the bytes that go where those lie that were read ahead of other connections.
+//! What an upgraded connection takes along: the bytes that go where those lie that were read ahead of other
+//! connections.
 //!
 //! All numbers are little-endian.
 //!

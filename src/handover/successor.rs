@@ -94,7 +94,7 @@ pub enum SuccessorError {
         words: String,
     },
     /// It wasn't ready in time.
-    #[error("{} was not ready within {} s ([reload] ready_timeout), and has been ended{}", program.display(),
+    #[error("{} was not ready within {} s ([reload] ready_timeout, or Reload::ready_timeout in a program), and has been ended{}", program.display(),
         .limit.as_secs_f64(), following(.words))]
     Late {
         /// The program on disk.

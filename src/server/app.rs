@@ -1,7 +1,6 @@
 //! What the server asks of an application.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -22,12 +21,12 @@ pub trait App: Clone + 'static {
     /// Why a request can't be answered.
     type Error: Into<BoxError>;
 
-    /// Answers one request. An error becomes a 500, and so does a panic.
+    /// Answers one request; its [exchange](RequestBody::exchange) is with its body. An error becomes a 500, and so does a
+    /// panic.
     fn call(
         &self,
         request: Request<RequestBody>,
-        exchange: Arc<Exchange>,
-    ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>>;
+    ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + use<Self>;
 }
 
 /// Is told of every exchange that has ended: an access log, for one.

@@ -54,6 +54,11 @@ impl RequestBody {
         self.exchange.as_ref().map(|exchange| &*exchange.connection)
     }
 
+    /// What requests of the connection share.
+    pub(crate) fn shared(&self) -> Option<Arc<ConnectionInfo>> {
+        self.exchange.as_ref().map(|exchange| Arc::clone(&exchange.connection))
+    }
+
     /// The request with its answer, as the server sees it; `None` only of a body that was made by hand.
     #[must_use]
     pub fn exchange(&self) -> Option<&Arc<Exchange>> {

@@ -152,8 +152,8 @@ pub(crate) struct Arrival {
 }
 
 impl Detached {
-    /// Takes a descriptor for a client's socket. If it is none, because a hostile process has sent it, everything that is
-    /// done to it will fail.
+    /// Takes a descriptor for a client's socket. If it is none, because a hostile process has sent it, everything that
+    /// is done to it will fail.
     pub(crate) fn new(socket: OwnedFd, tcp: bool) -> io::Result<Self> {
         // It should be so already, and one that is not would hold up a worker.
         rustix::io::ioctl_fionbio(&socket, true)?;

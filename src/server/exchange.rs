@@ -61,7 +61,7 @@ impl ConnectionInfo {
 pub struct Exchange {
     /// The connection it came on.
     pub connection: Arc<ConnectionInfo>,
-    /// When its head was complete.
+    /// When its head was complete; to within a quarter of a second if nobody [observes](crate::Server::observe).
     pub began: Instant,
     /// The request's method.
     pub method: Method,
@@ -87,9 +87,13 @@ impl Exchange {
     /// A new exchange that begins now.
     #[must_use]
     pub fn new(connection: Arc<ConnectionInfo>, method: Method, uri: Uri) -> Self {
+        Self::beginning(connection, method, uri, Instant::now())
+    }
+
+    pub(super) fn beginning(connection: Arc<ConnectionInfo>, method: Method, uri: Uri, began: Instant) -> Self {
         Self {
             connection,
-            began: Instant::now(),
+            began,
             method,
             uri,
             request_id: OnceLock::new(),
@@ -112,6 +116,11 @@ impl Exchange {
     #[must_use]
     pub fn route(&self) -> Option<&Arc<str>> {
         self.route.get()
+    }
+
+    /// The route that answers; where the application has named none, what was asked for: `GET /slow`.
+    pub(super) fn label(&self) -> Arc<str> {
+        self.route().map_or_else(|| format!("{} {}", self.method, self.uri.path()).into(), Arc::clone)
     }
 
     /// Sets the request's id, the client's own (`X-Request-Id`) or one that was made. The first call counts.
@@ -143,7 +152,8 @@ impl Exchange {
     }
 
     pub(super) fn add_bytes(&self, more: u64) {
-        self.bytes.fetch_add(more, Ordering::Relaxed);
+        // The worker alone counts; a read-modify-write instruction would be a lock for nothing.
+        self.bytes.store(self.bytes() + more, Ordering::Relaxed);
     }
 
     /// Whether the request's body was longer than its limit.

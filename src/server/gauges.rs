@@ -38,6 +38,21 @@ pub(crate) struct WorkerGauges {
     pub(crate) phase: AtomicU64,
 }
 
+/// Only the worker's own thread changes these, so nothing has to be locked for it.
+impl WorkerGauges {
+    pub(crate) fn request_begins(&self) {
+        self.requests.store(self.requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_ends(&self) {
+        self.requests.store(self.requests.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_was_answered(&self) {
+        self.answered.store(self.answered.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
 impl Gauges {
     /// All zero, beginning now.
     #[must_use]

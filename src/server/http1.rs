@@ -1,9 +1,10 @@
 //! HTTP/1.1 on one connection.
 //!
-//! hyper reads requests and writes answers; this polls it and takes the connection back (`into_parts`) whenever no request
-//! runs and nothing is unsent: to park it, to time it out, or to let it leave in a drain. hyper's own `graceful_shutdown`
-//! is not used: it drops requests that have arrived but weren't read yet. Nor may hyper shut the socket down, which it
-//! only has on loan (`upgrade::lent`). An upgraded connection is the application's, until it returns (`upgrade`).
+//! hyper reads requests and writes answers; this polls it and takes the connection back (`into_parts`) whenever no
+//! request runs and nothing is unsent: to park it, to time it out, or to let it leave in a drain. hyper's own
+//! `graceful_shutdown` is not used: it drops requests that have arrived but weren't read yet. Nor may hyper shut the
+//! socket down, which it only has on loan (`upgrade::lent`). An upgraded connection is the application's, until it
+//! returns (`upgrade`).
 //!
 //! `pipeline_flush` isn't used either: with it, an answer waits in hyper's buffer for as long as a part of the next
 //! request is in there, and a client that waits for the answer before it sends the rest waits forever.
@@ -38,8 +39,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why a connection was taken back from hyper, or has ended.
 enum Left {
-    /// hyper has ended it: the client has, an answer said `Connection: close`, a request was malformed, or the connection
-    /// was upgraded.
+    /// hyper has ended it: the client has, an answer said `Connection: close`, a request was malformed, or the
+    /// connection was upgraded.
     Ended { lingering: bool, error: Option<hyper::Error> },
     /// It has been idle for [`PARK_AFTER`].
     Idle,
@@ -77,7 +78,8 @@ pub(super) async fn serve<A: App>(worker: &Rc<Worker<A>>, mut io: Io, entry: &Rc
         let left = drive(&mut connection, worker, entry).await;
         io = match connection.into_parts().and_then(take_back) {
             Some(io) => io,
-            None => return watch::over(local, entry).await,
+            // Boxed, so that connections which are never upgraded need no room for it.
+            None => return Box::pin(watch::over(local, entry)).await,
         };
         match left {
             Left::Ended { lingering, error } => {

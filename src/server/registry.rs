@@ -63,14 +63,14 @@ pub(crate) struct Entry {
     waker: RefCell<Option<Waker>>,
     /// Requests that run on it: one at most on HTTP/1.
     running: RefCell<Vec<Arc<Exchange>>>,
-    /// HTTP/1: the route of the request whose answer's last bytes wait for the client to take them, or that the connection
-    /// was upgraded by. Not the exchange: that holds on to hyper's read buffer, which would have to be allocated anew for
-    /// the next request.
+    /// HTTP/1: the route of the request whose answer's last bytes wait for the client to take them, or that the
+    /// connection was upgraded by. Not the exchange: that holds on to hyper's read buffer, which would have to be
+    /// allocated anew for the next request.
     flushing: RefCell<Option<Route>>,
     /// The connection is the application's.
     upgraded: Cell<bool>,
-    /// Where an upgraded connection returns to. Here, not with [`Home`]: a socket that returns to nobody must be closed,
-    /// and it keeps its home alive.
+    /// Where an upgraded connection returns to. Here, not with [`Home`]: a socket that returns to nobody must be
+    /// closed, and it keeps its home alive.
     returning: RefCell<Option<Returning>>,
     /// Requests begun on it so far.
     pub(crate) requests: Cell<u64>,
@@ -165,7 +165,7 @@ impl Entry {
 
     /// The routes of the requests, or of the upgraded connection, that would be lost if it were cut now.
     fn at_stake(&self) -> Vec<Route> {
-        let mut all: Vec<Route> = self.running.borrow().iter().map(|exchange| exchange.route().cloned()).collect();
+        let mut all: Vec<Route> = self.running.borrow().iter().map(|exchange| Some(exchange.label())).collect();
         if (self.traffic.write_blocked() || self.upgraded.get()) && all.is_empty() {
             all.extend(self.flushing.borrow().clone());
         }
@@ -370,15 +370,15 @@ pub(crate) struct InFlight {
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) status: Option<StatusCode>,
     pub(crate) outcome: Outcome,
-    entry: Rc<Entry>,
-    local: Rc<Local>,
+    pub(crate) entry: Rc<Entry>,
+    pub(crate) local: Rc<Local>,
     since_before: bool,
 }
 
 impl InFlight {
     pub(crate) fn begin(local: &Rc<Local>, entry: &Rc<Entry>, exchange: Arc<Exchange>) -> Self {
         entry.traffic.entrusted.touch();
-        local.gauges().requests.fetch_add(1, Ordering::Relaxed);
+        local.gauges().request_begins();
         entry.running.borrow_mut().push(Arc::clone(&exchange));
         entry.requests.set(entry.requests.get() + 1);
         Self {
@@ -402,7 +402,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let gauges = self.local.gauges();
-        gauges.requests.fetch_sub(1, Ordering::Relaxed);
+        gauges.request_ends();
         {
             let mut running = self.entry.running.borrow_mut();
             if let Some(at) = running.iter().position(|one| Arc::ptr_eq(one, &self.exchange)) {
@@ -410,7 +410,7 @@ impl Drop for InFlight {
             }
         }
         if self.outcome == Outcome::Complete {
-            gauges.answered.fetch_add(1, Ordering::Relaxed);
+            gauges.request_was_answered();
             self.entry.flushing.replace(Some(self.exchange.route().cloned()));
         } else if self.outcome == Outcome::Aborted && self.local.phase() == Phase::Cut {
             self.outcome = Outcome::Cut;

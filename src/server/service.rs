@@ -1,12 +1,12 @@
 //! From a parsed request to its answer: the hyper service that stands around every application.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use pin_project_lite::pin_project;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::app::{App, BoxError};
 use super::body::{Leftover, RequestBody};
@@ -68,10 +68,14 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
         if upgradeable {
             request.extensions_mut().insert(Leave::of(self.local.home(&self.entry)));
         }
-        let exchange = Exchange::new(Arc::clone(&self.entry.info), request.method().clone(), request.uri().clone());
+        let observer = self.local.observer.as_deref();
+        // Only an observer wants to know it to the microsecond, and reading the clock is not for nothing.
+        let began = if observer.is_some() { Instant::now() } else { self.local.recently() };
+        let connection = Arc::clone(&self.entry.info);
+        let exchange = Exchange::beginning(connection, request.method().clone(), request.uri().clone(), began);
         let exchange = Arc::new(exchange);
         let flight = InFlight::begin(&self.local, &self.entry, Arc::clone(&exchange));
-        if let Some(observer) = &self.local.observer {
+        if let Some(observer) = observer {
             observer.received(&exchange, request.headers());
         }
         let too_many = request.headers().len() > self.local.limits.head_fields;
@@ -80,50 +84,102 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
         let leftover = (self.protocol == Protocol::Http1 && !request.body().is_end_stream())
             .then(|| Arc::new(Mutex::new(None)) as Leftover);
         let expects = leftover.is_some() && request.headers().contains_key(EXPECT);
-        let request = request.map(|body| RequestBody::new(body, leftover.clone(), Arc::clone(&exchange)));
-        let mut request = Some((request, exchange));
-
-        let app = self.app.clone();
-        let local = Rc::clone(&self.local);
-        let entry = Rc::clone(&self.entry);
-        let protocol = self.protocol;
-        Box::pin(async move {
-            let response = if too_many {
-                drop(request.take());
-                refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
-            } else {
-                // Takes by reference: the request is large, and every move of it into another future copies it.
-                let answer = pin!(async {
-                    match request.take() {
-                        Some((request, exchange)) => app.call(request, exchange).await,
-                        None => unreachable!("an async block begins once"),
-                    }
-                });
-                match within(local.limits.request_timeout, answer).await {
-                    Ok(response) => response,
-                    Err(no_answer) => no_answer.into_response(&flight.exchange),
-                }
-            };
-            let rest = leftover.as_ref().and_then(|leftover| leftover.lock().ok()?.take());
-            let (mut response, unread) = match rest {
-                // The client waits to be told to send its body, and nobody wants it.
-                Some(_) if expects && !flight.exchange.body_touched() => (response, true),
-                Some(rest) => Box::pin(discard(rest, response)).await,
-                None => (response, false),
-            };
-            let upgraded = upgradeable && switches(&flight.exchange.method, response.status());
-            if upgraded && let Some(home) = entry.traffic.home() {
-                home.set_upgraded();
+        // A request is large. Given to the application here and now, it is moved into its future once, and not from one
+        // future into the next.
+        let (answer, no_answer) = if too_many {
+            (None, Some(NoAnswer::TooManyFields))
+        } else {
+            let request = request.map(|body| RequestBody::new(body, leftover.clone(), exchange));
+            match panics::catch(|| self.app.call(request)) {
+                Ok(answer) => (Some(answer), None),
+                Err(panic) => (None, Some(NoAnswer::Panicked(panic))),
             }
-            let leaving = (unread || local.is_last(&entry)) && !upgraded;
-            if leaving && protocol == Protocol::Http1 {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            if unread {
-                entry.misaligned.set(true);
-            }
-            Ok(answer(response, flight, leftover, &local))
+        };
+        Box::pin(Exchanging {
+            answer,
+            no_answer,
+            discarding: None,
+            timer: None,
+            flight: Some(flight),
+            leftover,
+            expects,
+            upgradeable,
+            protocol: self.protocol,
         })
+    }
+}
+
+/// The rest of a body that nobody wanted is being read, and then the answer can go out; whether something is left.
+type Discarding<B> = Pin<Box<dyn Future<Output = (Response<Inner<B>>, bool)>>>;
+
+pin_project! {
+    /// An exchange, until its answer begins.
+    struct Exchanging<F, B> {
+        #[pin]
+        answer: Option<F>,
+        // Why there will be none from the application.
+        no_answer: Option<NoAnswer>,
+        // Boxed, as is everything else that most requests have no use for.
+        discarding: Option<Discarding<B>>,
+        timer: Option<Pin<Box<Sleep>>>,
+        flight: Option<InFlight>,
+        leftover: Option<Leftover>,
+        expects: bool,
+        upgradeable: bool,
+        protocol: Protocol,
+    }
+}
+
+impl<F, B, E> Future for Exchanging<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body + 'static,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response<AnswerBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(flight) = this.flight else { unreachable!("it is not polled again once it has answered") };
+        let (mut response, unread) = if let Some(discarding) = this.discarding {
+            ready!(discarding.as_mut().poll(cx))
+        } else {
+            let response = match (this.no_answer.take(), this.answer.as_mut().as_pin_mut()) {
+                (None, Some(answer)) => {
+                    let limit = flight.local.limits.request_timeout;
+                    match ready!(poll_answer(answer, this.timer, limit, cx)) {
+                        Ok(response) => response.map(|body| Inner::App { body }),
+                        Err(no_answer) => no_answer.into_response(&flight.exchange),
+                    }
+                }
+                (no_answer, _) => no_answer.unwrap_or(NoAnswer::TimedOut).into_response(&flight.exchange),
+            };
+            // And with it the request's body, if the application hasn't dropped that before.
+            this.answer.set(None);
+            let rest = this.leftover.as_ref().and_then(|leftover| leftover.lock().ok()?.take());
+            match rest {
+                // The client waits to be told to send its body, and nobody wants it.
+                Some(_) if *this.expects && !flight.exchange.body_touched() => (response, true),
+                Some(rest) => {
+                    let discarding = this.discarding.insert(Box::pin(discard(rest, response)));
+                    ready!(discarding.as_mut().poll(cx))
+                }
+                None => (response, false),
+            }
+        };
+        let upgraded = *this.upgradeable && switches(&flight.exchange.method, response.status());
+        if upgraded && let Some(home) = flight.entry.traffic.home() {
+            home.set_upgraded();
+        }
+        let leaving = (unread || flight.local.is_last(&flight.entry)) && !upgraded;
+        if leaving && *this.protocol == Protocol::Http1 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if unread {
+            flight.entry.misaligned.set(true);
+        }
+        let Some(flight) = this.flight.take() else { unreachable!("it was there a moment ago") };
+        Poll::Ready(Ok(answer(response, flight, this.leftover.take())))
     }
 }
 
@@ -132,6 +188,7 @@ enum NoAnswer {
     Panicked(panics::Panic),
     Failed(BoxError),
     TimedOut,
+    TooManyFields,
 }
 
 impl NoAnswer {
@@ -143,33 +200,35 @@ impl NoAnswer {
             }
             Self::Failed(error) => {
                 let error = sources(&*error);
-                journal::log(Event::HandlerFailed { route: route_of(exchange), error });
+                journal::log(Event::HandlerFailed { route: exchange.label().to_string(), error });
                 refuse(StatusCode::INTERNAL_SERVER_ERROR)
             }
             Self::TimedOut if exchange.body_complete() => refuse(StatusCode::SERVICE_UNAVAILABLE),
             Self::TimedOut => refuse(StatusCode::REQUEST_TIMEOUT),
+            Self::TooManyFields => refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
         }
     }
 }
 
 /// Waits for the application's answer, but no longer than `limit`. Most are there at the first poll, and cost no timer.
-async fn within<B, E, F>(limit: Duration, mut answer: Pin<&mut F>) -> Result<Response<Inner<B>>, NoAnswer>
+fn poll_answer<B, E, F>(
+    answer: Pin<&mut F>,
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    limit: Duration,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response<B>, NoAnswer>>
 where
     E: Into<BoxError>,
     F: Future<Output = Result<Response<B>, E>>,
 {
-    let mut timer = None; // boxed, as is everything else that most requests have no use for
-    poll_fn(|cx| {
-        match panics::poll(answer.as_mut(), cx) {
-            Poll::Ready(Ok(Ok(response))) => return Poll::Ready(Ok(response.map(|body| Inner::App { body }))),
-            Poll::Ready(Ok(Err(error))) => return Poll::Ready(Err(NoAnswer::Failed(error.into()))),
-            Poll::Ready(Err(panic)) => return Poll::Ready(Err(NoAnswer::Panicked(panic))),
-            Poll::Pending => {}
-        }
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep(limit)));
-        timer.as_mut().poll(cx).map(|()| Err(NoAnswer::TimedOut))
-    })
-    .await
+    match panics::poll(answer, cx) {
+        Poll::Ready(Ok(Ok(response))) => return Poll::Ready(Ok(response)),
+        Poll::Ready(Ok(Err(error))) => return Poll::Ready(Err(NoAnswer::Failed(error.into()))),
+        Poll::Ready(Err(panic)) => return Poll::Ready(Err(NoAnswer::Panicked(panic))),
+        Poll::Pending => {}
+    }
+    let timer = timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+    timer.as_mut().poll(cx).map(|()| Err(NoAnswer::TimedOut))
 }
 
 /// Lets the observer see the answer's head, and makes its body account for itself.
@@ -177,10 +236,9 @@ fn answer<B: Body>(
     mut response: Response<Inner<B>>,
     mut flight: InFlight,
     leftover: Option<Leftover>,
-    local: &Local,
 ) -> Response<AnswerBody<B>> {
     let status = response.status();
-    if let Some(observer) = &local.observer {
+    if let Some(observer) = &flight.local.observer {
         observer.answering(&flight.exchange, status, response.headers_mut());
     }
     flight.status = Some(status);
@@ -218,11 +276,6 @@ fn refuse<B>(status: StatusCode) -> Response<Inner<B>> {
     response
 }
 
-/// Which route it was, for people; where the application has named none, what was asked for.
-fn route_of(exchange: &Exchange) -> String {
-    exchange.route().map_or_else(|| format!("{} {}", exchange.method, exchange.uri.path()), ToString::to_string)
-}
-
 /// An error with everything that it comes from.
 fn sources(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -236,7 +289,7 @@ fn sources(error: &(dyn std::error::Error + 'static)) -> String {
 
 fn report(exchange: &Exchange, panic: panics::Panic) {
     journal::log(Event::HandlerPanicked {
-        route: route_of(exchange),
+        route: exchange.label().to_string(),
         message: panic.message,
         location: panic.location,
     });

@@ -1,4 +1,5 @@
-//! A connection's bytes in numbers, which follow its socket wherever that is: parked, with hyper, or with the application.
+//! A connection's bytes in numbers, which follow its socket wherever that is: parked, with hyper, or with the
+//! application.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,8 +33,8 @@ impl Traffic {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Whether the client doesn't take what was written: bytes are left over in hyper's buffer, which `into_parts` would
-    /// lose.
+    /// Whether the client doesn't take what was written: bytes are left over in hyper's buffer, which `into_parts`
+    /// would lose.
     pub(crate) fn write_blocked(&self) -> bool {
         self.write_blocked.load(Ordering::Relaxed)
     }

@@ -27,13 +27,17 @@ pub enum StopTimeout {
 #[derive(Debug, thiserror::Error)]
 pub enum UnitError {
     /// The process isn't run by a service unit.
-    #[error("no service unit runs this process (/proc/self/cgroup says {cgroup:?}); set [drain] window to a duration")]
+    #[error(
+        "no service unit runs this process (/proc/self/cgroup says {cgroup:?}); say how long a drain may take ([drain] window, or Drain::window in a program)"
+    )]
     NoUnit {
         /// The control group found.
         cgroup: String,
     },
     /// `busctl` couldn't be run, or said no.
-    #[error("busctl could not tell TimeoutStopUSec of {unit}: {reason}; set [drain] window to a duration")]
+    #[error(
+        "busctl could not tell TimeoutStopUSec of {unit}: {reason}; say how long a drain may take ([drain] window, or Drain::window in a program)"
+    )]
     Ask {
         /// The unit asked for.
         unit: String,

@@ -3,13 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::io::pread;
 use rustix::process::Signal;
 
 use crate::client::Client;
-use crate::support::fake_systemd::FakeSystemd;
 use crate::support::wait::{SOON, until};
-use crate::{CONFIG, adopted, systemd};
+use crate::{CONFIG, adopted, systemd, waiting};
 
 /// How many drains are interrupted. `OUTLIVE_TEST_KILLS=200` for the full length.
 fn rounds() -> u32 {
@@ -86,22 +84,6 @@ fn while_the_last_requests_finish() {
         assert_eq!(client.get("/live?live").generation(), 2);
     }
     running.try_answer().expect_err("it was busy");
-}
-
-/// How many connections the ledgers that are kept say wait: they must all go on.
-fn waiting(systemd: &FakeSystemd) -> usize {
-    const SLOTS: u64 = 65_536;
-    const SLOT: usize = 64;
-    let kept = systemd.store.duplicates();
-    let ledgers = kept.iter().filter(|(name, _)| name.contains("ledger"));
-    let count = |ledger| {
-        let mut deposited = [0; 4];
-        pread(ledger, &mut deposited, 12).unwrap();
-        let mut slots = vec![0; u32::from_le_bytes(deposited) as usize * SLOT];
-        assert_eq!(pread(ledger, &mut slots, SLOTS).unwrap(), slots.len());
-        slots.chunks(SLOT).filter(|slot| slot[7] == 0).count()
-    };
-    ledgers.map(|(_, ledger)| count(ledger)).sum()
 }
 
 /// Everything is still served then, and a few milliseconds later everyone who waits outlives the process: also who was

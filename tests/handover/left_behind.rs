@@ -1,9 +1,14 @@
 //! What can't go on as if nothing had been: it ends in good order, and is counted.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use rustix::process::Signal;
 
 use crate::client::Client;
+use crate::support::OUTLIVE;
 use crate::support::fake_systemd::FakeSystemd;
+use crate::support::service::Service;
 use crate::{CONFIG, adopted, end, systemd};
 
 #[test]
@@ -92,6 +97,66 @@ fn beyond_fewer_descriptors() {
     // There are descriptors left for others.
     drop(clients);
     assert_eq!(Client::tcp(systemd.http()).get("/live?live").generation(), 2);
+}
+
+/// As many descriptors may be on their way between processes as their user may have open, unless it is privileged:
+/// ETOOMANYREFS of sendmsg(2).
+#[test]
+fn beyond_the_descriptors_that_may_be_on_their_way() {
+    const CONNECTIONS: usize = 280;
+    let systemd = systemd();
+    let leave = |service: &mut Service| {
+        let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| Client::tcp(systemd.http())).collect();
+        clients.iter_mut().for_each(|client| drop(client.get("/live?live")));
+        end(service);
+        clients
+    };
+    let number = |story: &str, what: &str| {
+        let drained = story.lines().find_map(|line| line.split("Drained: ").nth(1)).unwrap().to_owned();
+        let before = drained.split(what).next().unwrap().trim_end();
+        before.rsplit([' ', ',']).next().unwrap().parse::<usize>().unwrap_or_else(|_| panic!("{drained}"))
+    };
+    // Nobody takes any of these out of their vaults, so they count as on their way: more than there may be.
+    let mut vaults = Vec::new();
+    for _ in 0..2 {
+        let mut service = unprivileged(&systemd);
+        drop(leave(&mut service));
+        vaults.extend(systemd.store.take());
+        let said = service.said();
+        let handed_over = number(&said, "connections handed over");
+        let refused = said.contains("cannot be handed over and will be closed: too many descriptors are on their way");
+        // The kernel looks before it counts, so that a whole message may get through.
+        assert_eq!(refused, handed_over < CONNECTIONS, "{said}");
+    }
+    let mut third = unprivileged(&systemd);
+
+    let mut clients = leave(&mut third);
+
+    let said = third.said();
+    assert!(said.contains("cannot be handed over") && said.contains("LimitNOFILE="), "{said}");
+    assert!(said.contains(&format!("{CONNECTIONS} connections closed")), "{said}");
+    clients.iter_mut().for_each(Client::assert_closed);
+    drop(vaults);
+    let _fourth = unprivileged(&systemd);
+    assert_eq!(Client::tcp(systemd.http()).get("/live?live").generation(), 4);
+}
+
+/// Starts a service as a user of its own with 400 descriptors.
+#[track_caller]
+fn unprivileged(systemd: &FakeSystemd) -> Service {
+    let folder = systemd.path("");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = systemd.path("program");
+    if !program.exists() {
+        fs::copy(OUTLIVE, &program).unwrap();
+    }
+    let user = (500_000 + std::process::id()).to_string();
+    let setpriv = ["setpriv", "--reuid", &user, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--"];
+    // The folder of its notifications is made last.
+    let open = format!("chmod -R a+rwX {}", folder.display());
+    let launch = systemd.service(&format!("workers = 1\n{CONFIG}")).installed();
+    systemd.install(&program);
+    launch.prepare(&open).limit_descriptors(400).through(&setpriv).start()
 }
 
 #[test]

@@ -11,8 +11,10 @@ mod client;
 mod hostile;
 mod killed;
 mod left_behind;
+mod versions;
 mod without_loss;
 
+use rustix::io::pread;
 use rustix::process::Signal;
 use support::fake_systemd::FakeSystemd;
 use support::service::Service;
@@ -60,4 +62,20 @@ fn end(service: &mut Service) {
 fn adopted(service: &Service) -> String {
     let line = service.wait_for_line("Adopted ");
     line[line.find("Adopted").unwrap()..].to_owned()
+}
+
+/// How many connections the ledgers that are kept say wait: they must all go on.
+fn waiting(systemd: &FakeSystemd) -> usize {
+    const SLOTS: u64 = 65_536;
+    const SLOT: usize = 64;
+    let kept = systemd.store.duplicates();
+    let ledgers = kept.iter().filter(|(name, _)| name.contains("ledger"));
+    let count = |ledger| {
+        let mut deposited = [0; 4];
+        pread(ledger, &mut deposited, 12).unwrap();
+        let mut slots = vec![0; u32::from_le_bytes(deposited) as usize * SLOT];
+        assert_eq!(pread(ledger, &mut slots, SLOTS).unwrap(), slots.len());
+        slots.chunks(SLOT).filter(|slot| slot[7] == 0).count()
+    };
+    ledgers.map(|(_, ledger)| count(ledger)).sum()
 }

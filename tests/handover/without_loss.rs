@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::client::Client;
-use crate::{CONFIG, adopted, end, systemd};
+use crate::support::wait::{SOON, until};
+use crate::{CONFIG, adopted, end, systemd, waiting};
 
 #[test]
 fn idle_connections() {
@@ -187,4 +188,35 @@ fn the_store_is_left_empty() {
     client.send("GET /live?live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     assert_eq!(client.answer().generation(), 2);
     client.assert_closed();
+}
+
+/// A copy of it lies in the vault by then, which must not keep it open for its client.
+#[test]
+fn a_connection_that_ends_while_the_drain_settles_has_ended() {
+    let systemd = systemd();
+    let mut first = systemd.start(CONFIG);
+    let mut ending = Client::tcp(systemd.http());
+    ending.get("/live?live");
+    let mut idle = Client::tcp(systemd.http());
+    idle.get("/live?live");
+    let mut running = Client::tcp(systemd.http());
+    running.ask("/slower");
+    Client::tcp(systemd.http()).get("/live?live");
+    first.signal(Signal::TERM);
+    until(SOON, "copies of both", || match waiting(&systemd) {
+        2.. => Ok(()),
+        fewer => Err(format!("{fewer}")),
+    });
+
+    ending.send("GET /hello HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert_eq!(ending.answer().body, "hello\n");
+    ending.assert_closed();
+
+    assert!(!first.said().contains("Drained"), "it still settled");
+    assert_eq!(running.answer().body, "slower\n");
+    assert_eq!(first.wait_for_exit().code(), Some(0));
+    let second = systemd.start(CONFIG);
+    let said = adopted(&second);
+    assert!(said.contains("Adopted 2 of 2"), "{said}");
+    assert_eq!(idle.get("/live?live").generation(), 2);
 }

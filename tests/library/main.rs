@@ -9,8 +9,18 @@
 mod support;
 
 mod apps;
+mod draining;
+mod errors;
+mod reload;
+mod signals;
+mod without;
 
+use std::net::SocketAddr;
+
+use http::Request;
+use outlive::{Body, Ended, Error};
 use rustix::process::Signal;
+use support::client::Connection;
 use support::fake_systemd::FakeSystemd;
 use support::service::Service;
 
@@ -24,5 +34,30 @@ fn program(systemd: &FakeSystemd, test: &str) -> Service {
 #[track_caller]
 fn end(mut service: Service) {
     service.signal(Signal::TERM);
-    assert!(service.wait_for_exit().success(), "{}", service.story());
+    assert_eq!(service.wait_for_exit().code(), Some(0), "{}", service.story());
+}
+
+/// What a program's `main` returns becomes its exit status.
+fn exit(ended: Result<Ended, Error>) -> ! {
+    std::process::exit(match ended {
+        Ok(ended) if ended.is_clean() => 0,
+        Ok(_) => 1,
+        Err(error) => {
+            eprintln!("{error:?}");
+            2
+        }
+    })
+}
+
+async fn hello(_: Request<Body>) -> &'static str {
+    "hello\n"
+}
+
+/// Says which process has answered.
+async fn pid(_: Request<Body>) -> String {
+    std::process::id().to_string()
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    Connection::open(address).await.unwrap().get(path).await.unwrap().text().to_owned()
 }

@@ -9,6 +9,35 @@ use crate::support::fake_systemd::FakeSystemd;
 use crate::support::wait::{SOON, until};
 use crate::{CONFIG, be_service_manager, reload, start, status, wait_for_end, wait_for_end_within, wait_for_only};
 
+/// What doesn't fit into the link to a successor that has stopped comes back, ends in good order, and is counted.
+#[test]
+fn connections_that_the_successor_does_not_take_come_back() {
+    const CONNECTIONS: usize = 500;
+    let systemd = FakeSystemd::with_http();
+    be_service_manager();
+    let service = systemd.service(&CONFIG.replace("delay = \"1s\"", "delay = \"2s\"")).installed().start();
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| Client::tcp(systemd.http())).collect();
+    clients.iter_mut().for_each(|client| client.ask("/slow"));
+    until(SOON, "all of them", || match status(&systemd)["requests"]["running"].as_u64() {
+        Some(running) if running == CONNECTIONS as u64 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let successor = reload(&systemd, &service);
+    rustix::process::kill_process(successor, Signal::STOP).unwrap();
+
+    wait_for_end(service.pid());
+    rustix::process::kill_process(successor, Signal::CONT).unwrap();
+
+    clients.iter_mut().for_each(|client| assert_eq!(client.answer().body, "slow\n"));
+    let whole = clients.iter_mut().filter_map(|client| client.try_get("/live?live").ok()).count();
+    let back = CONNECTIONS - whole;
+    assert!(whole > 0 && back > 0, "{whole} have crossed");
+    let said = service.story();
+    let refused = format!("{back} connections cannot be handed over and will be closed: the successor takes none");
+    assert!(said.contains(&refused), "{said}");
+    assert!(said.contains(&format!("{back} closed")), "{said}");
+}
+
 /// systemd sends SIGTERM to the main process alone, and kills what is left once that has gone.
 #[test]
 fn a_stop_waits_for_what_older_processes_have_to_finish() {

@@ -15,6 +15,7 @@ mod failed;
 mod last_good;
 mod linger;
 mod taken_over;
+mod versions;
 
 use std::fs;
 use std::process::{Command, Output};

@@ -3,6 +3,7 @@
 //! No route of the service panics, so the test takes its place with an application of its own.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use http_body_util::Full;
 use outlive::journal::{self, Target, message_id};
 use outlive::server::app::App;
 use outlive::server::body::RequestBody;
-use outlive::server::exchange::Exchange;
 use outlive::server::gauges::Gauges;
 use outlive::server::limits::Limits;
 use outlive::server::listener::Listener;
@@ -33,14 +33,14 @@ impl App for Panics {
     type Body = Full<Bytes>;
     type Error = Infallible;
 
-    async fn call(
+    fn call(
         &self,
         request: Request<RequestBody>,
-        exchange: Arc<Exchange>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
+        let exchange = request.body().exchange().unwrap();
         exchange.set_route(request.uri().path().into());
         assert_ne!(request.uri().path(), "/panic", "as asked");
-        Ok(Response::new(Full::from("well")))
+        ready(Ok(Response::new(Full::from("well"))))
     }
 }
 

@@ -99,7 +99,10 @@ async fn is_unknown(systemd: &FakeSystemd, launch: Launch<'_>, reason: &str) {
     let line = service.wait_for_line("TimeoutStopSec");
     let words = " WARN Cannot find out the unit's TimeoutStopSec, a drain will take 25 s at most: ";
     let (_, said) = line.split_once(words).unwrap_or_else(|| panic!("{line}"));
-    assert_eq!(said, format!("{reason}; set [drain] window to a duration"));
+    assert_eq!(
+        said,
+        format!("{reason}; say how long a drain may take ([drain] window, or Drain::window in a program)")
+    );
     let _clients = drain(systemd, &service, " of 25 s").await;
 }
 

@@ -19,6 +19,7 @@ pub mod fake_systemd;
 pub mod held;
 pub mod hostile;
 pub mod journal;
+pub mod other_build;
 pub mod rehearsal;
 pub mod running;
 pub mod service;

@@ -1,9 +1,9 @@
 //! Restarts and reloads under the load of `outlive rehearse`, whose clients never retry.
 
 use outlive::journal::message_id;
-use serde_json::Value;
 
 use crate::support::container::{Container, Suite};
+use crate::support::rehearsal::{Rehearsal, Results};
 use crate::support::running::Text as _;
 use crate::support::wait::{SOON, until};
 use crate::{CONFIG, on_every_systemd, with_outlive};
@@ -18,6 +18,9 @@ n=$(cat /run/calls 2>/dev/null || echo 0)
 echo $((n + 1)) >/run/calls
 if [ $((n % 2)) = 0 ]; then exec sh -c \"$1\"; else exec sh -c \"$2\"; fi
 ";
+
+/// How often ten rounds are measured, until the best of all are good enough.
+const ATTEMPTS: u32 = 4;
 
 /// How much longer nobody may be answered because of a reload, in milliseconds.
 const LONGER: f64 = 10.0;
@@ -36,24 +39,18 @@ fn rounds() -> u64 {
 }
 
 /// Runs a command so many times under load. Nothing may fail, and no connection may end.
-fn rehearse(host: &Container, rounds: u64, command: &str) -> Value {
-    let load = format!(
-        "outlive rehearse --url http://127.0.0.1:8080/hello {LOAD} --rounds {rounds} --every 1s --json - -- {command}"
-    );
-    let output = host.output(&load);
-    let results: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", output.text()));
-    assert!(output.status.success(), "{results:#}\n{}", String::from_utf8_lossy(&output.stderr));
-    for round in results["rounds"].as_array().unwrap() {
-        assert_eq!(round["failed"], 0, "{round:#}");
-        assert!(round["kept"].as_u64() >= Some(1000) && round["survived"] == round["kept"], "{round:#}");
-    }
-    assert_eq!(results["closed_in_order"], 0, "nobody is told to close because of it");
+fn rehearse(host: &Container, rounds: u64, command: &str) -> Results {
+    let load = format!("--url http://127.0.0.1:8080/hello {LOAD} --rounds {rounds} --every 1s");
+    let results = Rehearsal::start(host, &load, command).finish();
+    results.assert_all_well();
+    let (kept, survived) = (results.number("/kept"), results.number("/survived"));
+    assert!(kept >= 1000.0 * rounds as f64 && survived == kept, "{survived} of {kept}");
+    assert_eq!(results.number("/closed_in_order"), 0.0, "nobody is told to close because of it");
     println!(
-        "{rounds} x {command}: {} answers, {} of {} connections survived, longest time without an answer {:.0} ms",
-        results["answers"],
-        results["survived"],
-        results["kept"],
-        results["gap_ms"].as_f64().unwrap(),
+        "{rounds} x {command}: {} answers, {survived} of {kept} connections survived, longest time without an answer \
+         {:.0} ms",
+        results.number("/answers"),
+        results.number("/gap_ms"),
     );
     results
 }
@@ -103,14 +100,20 @@ fn restarts_and_reloads_lose_nothing(suite: Suite) {
     }
 }
 
-/// The longest time without an answer, with a reload and without, in turns. The best of several: the machine may have
-/// been busy with something else.
+/// The longest time without an answer, with a reload and without, in turns. The best of several: the machine may be busy
+/// with something else, and then it takes more of them.
 fn a_reload_is_no_gap(suite: Suite) {
     let host = host(suite);
-    let results = rehearse(&host, 10, "alternate true 'systemctl reload outlive.service'");
-    let gaps = results["rounds"].as_array().unwrap().iter().map(|round| round["gap_ms"].as_f64().unwrap());
-    let best = |offset: usize| gaps.clone().skip(offset).step_by(2).fold(f64::INFINITY, f64::min);
-    let (without, with) = (best(0), best(1));
-    println!("longest time without an answer: {without:.1} ms without a reload, {with:.1} ms with one");
-    assert!(with <= without + LONGER, "{with} ms, and {without} ms without a reload");
+    let (mut without, mut with) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..ATTEMPTS {
+        let results = rehearse(&host, 10, "alternate true 'systemctl reload outlive.service'");
+        let gaps = (0..10).map(|round| results.number(&format!("/rounds/{round}/gap_ms")));
+        let best = |offset: usize| gaps.clone().skip(offset).step_by(2).fold(f64::INFINITY, f64::min);
+        (without, with) = (without.min(best(0)), with.min(best(1)));
+        println!("longest time without an answer: {without:.1} ms without a reload, {with:.1} ms with one");
+        if with <= without + LONGER {
+            return;
+        }
+    }
+    panic!("{with} ms, and {without} ms without a reload");
 }

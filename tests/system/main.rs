@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod axum;
 mod crash_loop;
 mod drain;
 mod handover;
@@ -16,6 +17,7 @@ mod reload;
 mod restart;
 mod start;
 mod status;
+mod user;
 mod watchdog;
 mod websockets;
 mod window;

@@ -212,6 +212,13 @@ fn a_failed_reload_says_why_and_changes_nothing(suite: Suite) {
     assert!(told.lines().any(|line| line.starts_with("/etc/outlive/outlive.toml:2:1: unknown key `windwo`")), "{told}");
     let status = host.property("outlive.service", "StatusText");
     assert!(status.contains("reload failed: /etc/outlive/outlive.toml:2:1"), "{status}");
+    // Where systemctl tells the operator to look.
+    println!("{}", reload.text());
+    let shown = host.output("systemctl status --no-pager --full outlive.service").text();
+    println!("{shown}");
+    let line = |start: &str| shown.lines().find(|line| line.trim_start().starts_with(start)).unwrap_or_default();
+    assert!(line("Status:").contains("reload failed: /etc/outlive/outlive.toml:2:1: unknown key `windwo`"), "{shown}");
+    assert!(shown.contains("the reload has failed, and nothing has changed: /etc/outlive"), "{shown}");
     assert_eq!(host.property("outlive.service", "ActiveState"), "active");
     assert_eq!(host.property("outlive.service", "SubState"), "running");
     let after = host.in_network(async || Live::fresh().await).unwrap();

@@ -1,5 +1,5 @@
-//! WebSockets that an application handles, the chat among the examples, over `systemctl restart` and `systemctl reload`,
-//! under the eyes of `outlive rehearse`.
+//! WebSockets that an application handles, the chat among the examples, over `systemctl restart` and `systemctl
+//! reload`, under the eyes of `outlive rehearse`.
 
 use std::fs;
 

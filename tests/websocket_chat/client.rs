@@ -1,11 +1,12 @@
 //! A member of the chat, in blocking calls.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+use tokio_tungstenite::tungstenite::{self, Error, Message, WebSocket};
 
 use crate::support::wait::SOON;
 
@@ -99,6 +100,16 @@ impl Member {
     /// How many numbers this one has said and heard.
     pub fn said(&self) -> u64 {
         self.said
+    }
+
+    /// Waits for the end of a connection whose server is no more.
+    #[track_caller]
+    pub fn lost(&mut self) {
+        match self.socket.read() {
+            Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {}
+            other => panic!("{} hears {other:?}", self.name),
+        }
     }
 
     /// Waits for the server's end of the conversation.

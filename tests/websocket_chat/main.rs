@@ -8,6 +8,7 @@
 mod support;
 
 mod client;
+mod settling;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -167,6 +168,20 @@ fn halves(server: SocketAddr, mut change: impl FnMut()) {
         member.send_raw(&half[cut..]);
         heard(&mut member, "in two frames");
     }
+}
+
+/// Nobody can say what a killed process had still in its hands.
+#[test]
+fn a_crash_ends_them() {
+    let systemd = FakeSystemd::with_http().keeping(64);
+    let mut service = start(&systemd);
+    let mut member = Member::join(systemd.http(), "anna");
+    member.talk();
+    service.signal(Signal::KILL);
+    service.wait_for_exit();
+    member.lost();
+    let _next = start(&systemd);
+    Member::join(systemd.http(), "anna").talk();
 }
 
 #[test]

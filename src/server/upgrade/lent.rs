@@ -1,8 +1,8 @@
 //! A connection's socket on loan: to hyper, and by way of hyper to an application that upgrades it.
 //!
-//! hyper gives a connection that was upgraded to the application, which may keep it for hours, on any thread, and has no
-//! reason to give it back. But the server must know when it ends, close it in good order, and let it leave for the next
-//! process. So what hyper gets is [`Lent`]: however it is dropped, the socket returns to the task that lent it.
+//! hyper gives a connection that was upgraded to the application, which may keep it for hours, on any thread, and has
+//! no reason to give it back. But the server must know when it ends, close it in good order, and let it leave for the
+//! next process. So what hyper gets is [`Lent`]: however it is dropped, the socket returns to the task that lent it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -36,7 +36,8 @@ pub(crate) struct Home {
 pub(crate) enum Returned {
     /// Nobody wants it any more.
     Dropped(Io),
-    /// It is to leave for the next process. The answer is the socket again if it can't; no answer means that it is lost.
+    /// It is to leave for the next process. The answer is the socket again if it can't; no answer means that it is
+    /// lost.
     Leaving { io: Io, parcel: Parcel, answer: oneshot::Sender<Option<Lent>> },
 }
 
@@ -123,8 +124,8 @@ impl AsyncWrite for Lent {
         self.pinned()?.poll_flush(cx)
     }
 
-    /// hyper ends a connection so when it is done with it, but then the server isn't: it may have to read what the client
-    /// still sends. Only of an upgraded connection it is the application's word.
+    /// hyper ends a connection so when it is done with it, but then the server isn't: it may have to read what the
+    /// client still sends. Only of an upgraded connection it is the application's word.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let io = self.pinned()?;
         if io.traffic().home().is_some_and(|home| home.upgraded.load(Ordering::Acquire)) {

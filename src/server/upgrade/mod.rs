@@ -1,9 +1,9 @@
-//! Upgraded connections: what an application makes of an HTTP/1.1 connection that it takes over (RFC 9110, section 7.8),
-//! a WebSocket above all, and what becomes of them when the process ends.
+//! Upgraded connections: what an application makes of an HTTP/1.1 connection that it takes over (RFC 9110, section
+//! 7.8), a WebSocket above all, and what becomes of them when the process ends.
 //!
-//! An application upgrades connections as with hyper alone: it takes [`hyper::upgrade::on`] the request, and answers 101,
-//! or 2xx to CONNECT. (axum's `WebSocketUpgrade` does just that.) From then on no timeout of the server applies; the
-//! connection counts until the application drops it, and then ends in good order.
+//! An application upgrades connections as with hyper alone: it takes [`hyper::upgrade::on`] the request, and answers
+//! 101, or 2xx to CONNECT. (axum's `WebSocketUpgrade` does just that.) From then on no timeout of the server applies;
+//! the connection counts until the application drops it, and then ends in good order.
 //!
 //! When the process ends, a drain waits for upgraded connections as it does for requests, and cuts at the end of the
 //! window what is still open. So that it needn't, every request that asks for an upgrade has a [`Leave`] among its
@@ -24,10 +24,47 @@
 //! # }
 //! ```
 //!
-//! Or it need not end at all. [`Connection`] is hyper's `Upgraded` with one thing more: [`Connection::hand_over`] sends it
-//! to the next process, with a few bytes of the application's own state, where a handler of a given name
-//! ([`Server::upgraded`](crate::Server::upgraded)) goes on with it. The client doesn't notice. On a restart it goes through systemd's descriptor store,
-//! on a reload straight to the successor. After a crash, upgraded connections are closed.
+//! Or it need not end at all. [`Connection`] is hyper's `Upgraded` with one thing more: [`Connection::hand_over`] sends
+//! it to the next process, with a few bytes of the application's own state, where a handler of a given name
+//! ([`Server::upgraded`](crate::Server::upgraded)) goes on with it. The client doesn't notice. On a restart it goes
+//! through systemd's descriptor store, on a reload straight to the successor. After a crash, upgraded connections are
+//! closed.
+//!
+//! ```
+//! use outlive::upgrade::Connection;
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! /// Answers each byte with how many there were.
+//! async fn count(mut connection: Connection, mut bytes: u64) {
+//!     let leave = connection.leave();
+//!     loop {
+//!         let mut byte = [0];
+//!         tokio::select! {
+//!             // Only what can be given up half-way, without a byte being lost, may stand here.
+//!             read = connection.read(&mut byte) => if !matches!(read, Ok(1)) { return },
+//!             () = leave.due() => break,
+//!         }
+//!         bytes += 1;
+//!         if connection.write_all(&bytes.to_be_bytes()).await.is_err() {
+//!             return;
+//!         }
+//!     }
+//!     if let Err(stays) = connection.hand_over("count", &bytes.to_le_bytes()).await
+//!         && let Some(mut connection) = stays.into_connection()
+//!     {
+//!         let _ = connection.write_all(b"goodbye").await; // there is no next process
+//!     }
+//! }
+//!
+//! # let server =
+//! outlive::Server::new().upgraded("count", async |connection, state| {
+//!     // Another version of this program may have sent it.
+//!     let Some(bytes) = state.first_chunk() else { return };
+//!     count(connection, u64::from_le_bytes(*bytes)).await;
+//! });
+//! ```
+//!
+//! The chat in `examples/websocket_chat.rs` does that with WebSockets, whose library keeps bytes of its own.
 //!
 //! HTTP/2 (extended CONNECT, RFC 8441) is left out: such a stream is part of a connection that can't move.
 
@@ -59,8 +96,8 @@ pub use crate::handover::parcel::STATE_AT_MOST;
 #[doc(hidden)]
 pub use handlers::Handlers;
 
-/// Tells when upgraded connections are to end, or to be handed over. Among the extensions of every HTTP/1.1 request that
-/// asks for an upgrade.
+/// Tells when upgraded connections are to end, or to be handed over. Among the extensions of every HTTP/1.1 request
+/// that asks for an upgrade.
 #[derive(Clone)]
 pub struct Leave(channel::Receiver<Phase>);
 
@@ -71,7 +108,9 @@ impl Leave {
 
     /// Waits for the moment: the process takes no new connections any more, and ends as soon as it has none.
     ///
-    /// Until the end of the drain's window (on a reload, of `linger`) there is time. Dropping the future is fine.
+    /// That is later than [`Draining::begun`](crate::Draining::begun): while a drain settles, everything goes on as
+    /// before. Until the end of its window (on a reload, of [`linger`](crate::Reload::linger)) there is time. Dropping
+    /// the future is fine.
     pub async fn due(&self) {
         // An error means that the worker has ended, and all its connections with it.
         let _ = self.0.clone().wait_for(|phase| *phase >= Phase::Closing).await;
@@ -116,20 +155,21 @@ impl Connection {
         Self { lent }
     }
 
-    fn home(&self) -> Option<&Home> {
-        self.lent.io().and_then(|io| io.traffic().home())
+    fn home(&self) -> &Home {
+        let home = self.lent.io().and_then(|io| io.traffic().home());
+        home.expect("it is made before the application sees the request without which hyper upgrades nothing")
     }
 
     /// Who is at the other end, and which listener accepted it.
     #[must_use]
-    pub fn info(&self) -> Option<&Arc<ConnectionInfo>> {
-        self.home().map(|home| &home.info)
+    pub fn info(&self) -> &Arc<ConnectionInfo> {
+        &self.home().info
     }
 
     /// What tells when it is to end, or to be handed over.
     #[must_use]
     pub fn leave(&self) -> Leave {
-        self.home().map_or_else(|| Leave(channel::channel(Phase::Cut).1), Leave::of)
+        Leave::of(self.home())
     }
 
     /// Gives back bytes that were read and not used up, half a message say: they are what is read next, here or in the
@@ -145,27 +185,24 @@ impl Connection {
     /// Hands the connection over to the next process, where the handler named `handler` goes on with it and is given
     /// `state`. To be called once [`Leave::due`] has come.
     ///
-    /// Everything that was written has been sent; what has arrived and wasn't read, the next process reads. What was read
-    /// and not used up should be given back first: see [`unread`](Self::unread).
+    /// Everything that was written has been sent; what has arrived and wasn't read, the next process reads. What was
+    /// read and not used up should be given back first: see [`unread`](Self::unread).
     ///
     /// # Errors
     ///
     /// [`NotHandedOver`], with the connection, so that it can be ended politely: see [`Refusal`].
     pub async fn hand_over(self, handler: &str, state: &[u8]) -> Result<(), NotHandedOver> {
-        let refusal = match self.home() {
+        let leave = self.leave();
+        let refusal = match handler.len() {
             _ if state.len() > STATE_AT_MOST => Some(Refusal::StateTooLong { bytes: state.len() }),
-            _ if handler.is_empty() || handler.len() > NAME_AT_MOST => Some(Refusal::Name { bytes: handler.len() }),
-            Some(home) => {
-                let mut phase = home.phase.clone();
-                let early = *phase.borrow() == Phase::Serving;
-                // Until a drain closes, it isn't known whether there is a way.
-                (early || phase.wait_for(|phase| *phase >= Phase::Closing).await.is_err()).then_some(Refusal::TooEarly)
-            }
-            None => Some(Refusal::NoWay),
+            bytes if bytes == 0 || bytes > NAME_AT_MOST => Some(Refusal::Name { bytes }),
+            _ if *leave.0.borrow() == Phase::Serving => Some(Refusal::TooEarly),
+            _ => None,
         };
         if let Some(reason) = refusal {
             return Err(NotHandedOver { reason, connection: Some(self) });
         }
+        leave.due().await; // until a drain closes, it isn't known whether there is a way
         let parcel = Parcel { handler: handler.into(), route: "".into(), state: Bytes::copy_from_slice(state) };
         self.send(parcel).await.map_err(|connection| NotHandedOver { reason: Refusal::NoWay, connection })
     }
