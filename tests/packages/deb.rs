@@ -57,7 +57,9 @@ fn is_installed(host: &Container, typed: &str) {
     assert_eq!(host.run(&installed.replace("grep -c outlive", "grep -c 'outlive:'")), entries.to_string());
     host.run(&format!("outlive check && cp /usr/bin/outlive {REHEARSE}"));
     // A folder that they name.
-    host.run("mkdir -p /srv/www && for file in /usr/share/doc/outlive/examples/*.toml; do outlive check -c $file; done");
+    host.run(
+        "mkdir -p /srv/www && for file in /usr/share/doc/outlive/examples/*.toml; do outlive check -c $file; done",
+    );
 }
 
 /// Ten times, the two versions in turn.
