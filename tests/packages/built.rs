@@ -48,10 +48,7 @@ fn both() -> &'static (Packages, Packages) {
 pub fn make(version: &str, to: &Path, arguments: &[&str]) -> Packages {
     let mut build = Command::new(top().join("packaging/build"));
     build.args(arguments).arg("--to").arg(to).stdin(Stdio::null());
-    // What cargo says to a test is not for another cargo.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") && name != "CARGO_HOME") {
-        build.env_remove(name);
-    }
+    forget_cargo(&mut build);
     let status = build.status().unwrap();
     assert!(status.success(), "{build:?}: {status}");
     let named = |prefix: &str, suffix: &str| {
@@ -65,6 +62,13 @@ pub fn make(version: &str, to: &Path, arguments: &[&str]) -> Packages {
         version: version.to_owned(),
         deb: named(&format!("outlive_{version}_"), ".deb"),
         rpm: named(&format!("outlive-{version}-1."), ".rpm"),
+    }
+}
+
+/// What cargo says to a test is not for another cargo.
+pub fn forget_cargo(command: &mut Command) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") && name != "CARGO_HOME") {
+        command.env_remove(name);
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::built::{current, top};
+use crate::built::{current, forget_cargo, top};
 use crate::support::running::Text as _;
 
 /// Bytes of the program.
@@ -87,9 +87,7 @@ fn the_same_sources_make_the_same_bytes() {
         let built = || top().join("target/packages/build/release/outlive").into();
         build.arg("--program").arg(std::env::var_os("OUTLIVE_TEST_PROGRAM").unwrap_or_else(built));
     }
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") && name != "CARGO_HOME") {
-        build.env_remove(name);
-    }
+    forget_cargo(&mut build);
     run(&mut build);
     for file in [&first.deb, &first.rpm] {
         let again = packages.join(file.file_name().unwrap());

@@ -81,7 +81,7 @@ fn as_a_user(host: &Container) {
     }
     let journal = host.journal("_SYSTEMD_USER_UNIT=outlive.service");
     let drains: Vec<_> = journal.iter().filter_map(|entry| entry.get("WINDOW_USEC")).collect();
-    assert!(drains.iter().any(|window| *window == "27000000"), "TimeoutStopSec= of the user's unit: {drains:?}");
+    assert!(drains.contains(&"27000000"), "TimeoutStopSec= of the user's unit: {drains:?}");
     assert_eq!(as_ada("systemctl --user --failed --plain --no-legend"), "");
 }
 
