@@ -95,10 +95,10 @@ impl Page {
     }
 
     fn text(&mut self, text: &str) {
-        let mut words = text.split_whitespace().map(marked);
+        let words = text.split_whitespace().map(marked);
         // A sentence a line: what changes in the text changes little in the page.
         let mut line = String::new();
-        while let Some(word) = words.next() {
+        for word in words {
             if !line.is_empty() {
                 line.push(' ');
             }
