@@ -46,5 +46,7 @@ async fn main() -> Result<Ended, Error> {
 }
 
 fn say(words: &str) {
-    eprintln!("[{}] {words}", process::id());
+    // In one piece: two processes may speak at the same time.
+    let line = format!("[{}] {words}\n", process::id());
+    eprint!("{line}");
 }

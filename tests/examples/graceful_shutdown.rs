@@ -4,9 +4,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tokio::task::JoinHandle;
 
 use crate::demonstration::Demonstration;
-use crate::support::client::get;
+use crate::support::client::{Answer, Failure, get};
 use crate::support::example::Example;
 
 fn start(environment: &[(&str, &str)]) -> Demonstration {
@@ -15,12 +16,18 @@ fn start(environment: &[(&str, &str)]) -> Demonstration {
     Demonstration::start(&example.program, environment)
 }
 
+/// Starts it, and asks: the request runs then.
+async fn asked(environment: &[(&str, &str)]) -> (Demonstration, JoinHandle<Result<Answer, Failure>>) {
+    let example = start(environment);
+    let slow = tokio::spawn(get(example.address("http"), "/"));
+    example.wait_for_requests(1);
+    (example, slow)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_done_within_five_seconds_is_answered() {
     for (signal, words) in [(Signal::INT, "Ctrl-C: "), (Signal::TERM, "SIGTERM: ")] {
-        let mut example = start(&[("DELAY", "1.5")]);
-        let slow = tokio::spawn(get(example.address("http"), "/"));
-        example.wait_for_requests(1);
+        let (mut example, slow) = asked(&[("DELAY", "1.5")]).await;
 
         example.signal(signal);
 
@@ -34,9 +41,7 @@ async fn a_request_that_is_done_within_five_seconds_is_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_takes_ten_is_cut_after_five() {
-    let mut example = start(&[]);
-    let slow = tokio::spawn(get(example.address("http"), "/"));
-    example.wait_for_requests(1);
+    let (mut example, slow) = asked(&[]).await;
     let asked = Instant::now();
 
     example.signal(Signal::TERM);
@@ -50,9 +55,7 @@ async fn one_that_takes_ten_is_cut_after_five() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_presses_twice_does_not_wait() {
-    let mut example = start(&[]);
-    let slow = tokio::spawn(get(example.address("http"), "/"));
-    example.wait_for_requests(1);
+    let (mut example, slow) = asked(&[]).await;
     let asked = Instant::now();
 
     example.signal(Signal::INT);
