@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{self, ConfigError};
 use crate::journal::Target;
@@ -75,6 +75,12 @@ enum Command {
     )]
     Reload,
     Rehearse(Box<rehearse::Arguments>),
+}
+
+/// The command line as such: man pages and completions are made from it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the program.

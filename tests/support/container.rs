@@ -220,7 +220,9 @@ impl Container {
     /// Installs the service as a package would: program, units, user, default configuration. The socket listens then.
     #[track_caller]
     pub fn install_outlive(&self) {
-        copy_tree(&unit::packaging(), &self.path(""));
+        for folder in ["etc", "usr"] {
+            copy_tree(&unit::packaging().join(folder), &self.path(&format!("/{folder}")));
+        }
         fs::copy(OUTLIVE, self.path("/usr/bin/outlive")).unwrap();
         fs::set_permissions(self.path("/usr/bin/outlive"), fs::Permissions::from_mode(0o755)).unwrap();
         self.run("systemd-sysusers && systemctl daemon-reload && systemctl enable --quiet --now outlive.socket");
@@ -394,11 +396,11 @@ fn root_file_system(suite: Suite) -> PathBuf {
 }
 
 fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            fs::create_dir_all(&target).unwrap();
             copy_tree(&entry.path(), &target);
         } else {
             File::create(&target).unwrap().write_all(&fs::read(entry.path()).unwrap()).unwrap();

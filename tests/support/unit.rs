@@ -11,3 +11,6 @@ pub fn packaging() -> PathBuf {
 pub fn text(unit: &str) -> String {
     std::fs::read_to_string(packaging().join("usr/lib/systemd/system").join(unit)).unwrap()
 }
+
+/// The most exposure that `systemd-analyze security` may find, of 10.
+pub const EXPOSURE_AT_MOST: f64 = 1.5;

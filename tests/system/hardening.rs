@@ -2,12 +2,10 @@
 
 use crate::support::container::Suite;
 use crate::support::running::Text as _;
+use crate::support::unit::EXPOSURE_AT_MOST;
 use crate::{Live, host, on_every_systemd};
 
 on_every_systemd!(systemd_has_nothing_to_say_against_the_units, the_sandbox_is_active);
-
-/// The most exposure that `systemd-analyze security` may find, of 10.
-const EXPOSURE_AT_MOST: f64 = 1.5;
 
 fn systemd_has_nothing_to_say_against_the_units(suite: Suite) {
     let host = host(suite);
