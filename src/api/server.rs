@@ -31,23 +31,19 @@ use crate::status::InUse;
 /// [`serve`](Self::serve).
 ///
 /// ```no_run
-/// use std::time::Duration;
-///
-/// use outlive::{Drain, Server, Signal};
-///
 /// async fn hello(_: http::Request<outlive::Body>) -> &'static str {
 ///     "hello\n"
 /// }
 ///
-/// #[tokio::main]
-/// async fn main() -> Result<outlive::Ended, outlive::Error> {
-///     Server::new()
-///         .bind("http", "127.0.0.1:8080") // or what systemd passes under that name
-///         .drain(Drain::window(Duration::from_secs(5)))
-///         .on(Signal::Usr1, || println!("somebody is curious"))
-///         .serve(hello)
-///         .await
-/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<outlive::Ended, outlive::Error> {
+/// outlive::Server::new()
+///     .bind("http", "127.0.0.1:8080") // or what systemd passes under that name
+///     .drain(outlive::Drain::window(std::time::Duration::from_secs(5)))
+///     .on(outlive::Signal::Usr1, || println!("somebody is curious"))
+///     .serve(hello)
+///     .await
+/// # }
 /// ```
 #[must_use = "it serves once `serve` is called and awaited"]
 pub struct Server {

@@ -50,7 +50,7 @@ async fn one_that_takes_ten_is_cut_after_five() {
     assert_eq!(example.wait().code(), Some(1));
     let took = asked.elapsed();
     assert!((Duration::from_millis(4900)..Duration::from_secs(9)).contains(&took), "{took:?}");
-    example.wait_for("0 finished, 1 cut, after 5");
+    example.wait_for("0 finished, 1 cut, after ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
