@@ -15,7 +15,7 @@ use beside_wrk::{Figures, MOST, Nginx};
 const TURNS: usize = 16;
 
 fn main() -> ExitCode {
-    let nginx = Nginx::start();
+    let nginx = Nginx::start(env!("CARGO_BIN_EXE_outlive"));
     let turns: Vec<_> = (0..TURNS).map(|_| (nginx.wrk(), nginx.rehearse())).collect();
     println!("| | requests/s | p50 | p99 |\n|---|---:|---:|---:|");
     for (wrk, rehearse) in &turns {

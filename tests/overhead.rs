@@ -1,7 +1,7 @@
 //! Measuring must not distort: what `outlive rehearse` adds to the latencies that it measures, beside wrk's.
 //!
-//! It measures microseconds, so nothing else of the tests may run meanwhile, and the build must be optimized: tests/run
-//! sees to both.
+//! It measures microseconds, so nothing else of the tests may run meanwhile, and the program must be optimized: tests/run
+//! sees to the first, and names in `OUTLIVE_TEST_PROGRAM` the one that was built for the packages.
 
 #[path = "support/beside_wrk.rs"]
 mod beside_wrk;
@@ -19,10 +19,13 @@ const RATE: f64 = 0.75;
 
 #[test]
 fn latencies_are_as_wrk_sees_them() {
-    if cfg!(debug_assertions) {
-        panic!("unoptimized, it would measure itself: cargo test --release --test overhead");
-    }
-    let nginx = Nginx::start();
+    let program = std::env::var_os("OUTLIVE_TEST_PROGRAM").unwrap_or_else(|| {
+        if cfg!(debug_assertions) {
+            panic!("unoptimized, it would measure itself: cargo test --release --test overhead");
+        }
+        env!("CARGO_BIN_EXE_outlive").into()
+    });
+    let nginx = Nginx::start(program);
     let (mut of_wrk, mut of_rehearse) = (Vec::new(), Vec::new());
     loop {
         of_wrk.push(nginx.wrk());

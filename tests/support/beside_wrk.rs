@@ -1,6 +1,7 @@
 //! The latencies that `outlive rehearse` sees beside those that wrk sees: at the same load of about 20 000 requests a
 //! second, each on one thread, against one nginx worker. The clients have one core, nginx has another.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -38,14 +39,15 @@ impl Figures {
     }
 }
 
-/// nginx with one worker, for the two to take turns at; stopped in the end.
+/// nginx with one worker, for wrk and `program` to take turns at; stopped in the end.
 pub struct Nginx {
     folder: TempDir,
     url: String,
+    program: OsString,
 }
 
 impl Nginx {
-    pub fn start() -> Self {
+    pub fn start(program: impl Into<OsString>) -> Self {
         let folder = tempfile::tempdir().expect("a folder for nginx");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address: SocketAddr = listener.local_addr().expect("its address");
@@ -61,7 +63,7 @@ impl Nginx {
             }}"
         );
         std::fs::write(folder.path().join("nginx.conf"), text).expect("a configuration for nginx");
-        let nginx = Self { folder, url: format!("http://{address}/") };
+        let nginx = Self { folder, url: format!("http://{address}/"), program: program.into() };
         assert!(nginx.command().status().expect("taskset, of util-linux").success(), "nginx did not start");
         nginx
     }
@@ -95,7 +97,7 @@ impl Nginx {
     /// As long a rehearsal.
     pub fn rehearse(&self) -> Figures {
         let json = self.path("out.json");
-        let mut command = on_core("1", env!("CARGO_BIN_EXE_outlive"));
+        let mut command = on_core("1", &self.program);
         command.args(["rehearse", "--url", &self.url, "--connections", CONNECTIONS, "--post", "0", "--rounds", "1"]);
         command.args(["--every", "1s", "--fresh", "0", "--idle", "0", "--half", "0", "--json"]).arg(&json);
         let output = command.output().expect("taskset, of util-linux");
@@ -117,9 +119,9 @@ impl Drop for Nginx {
     }
 }
 
-fn on_core(core: &str, program: &str) -> Command {
+fn on_core(core: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("taskset");
-    command.args(["--cpu-list", core, program]);
+    command.args(["--cpu-list", core]).arg(program);
     command
 }
 
