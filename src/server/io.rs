@@ -1,6 +1,7 @@
 //! A connection's socket, which keeps the books that a drain needs: what was read, and whether anything is unsent.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::entrusted::Entrusted;
 use super::traffic::Traffic;
+
+/// So many bytes at most are gathered into one piece before they are written: a head and a short body.
+const GATHERED: usize = 1024;
 
 /// A client's socket, known to this thread's runtime.
 #[derive(Debug)]
@@ -207,6 +211,13 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // To gather a little costs less than to have the kernel do it.
+        if bufs.iter().map(|buf| buf.len()).sum::<usize>() <= GATHERED {
+            let mut place = [MaybeUninit::uninit(); GATHERED];
+            let mut whole = ReadBuf::uninit(&mut place);
+            bufs.iter().for_each(|buf| whole.put_slice(buf));
+            return self.poll_write(cx, whole.filled());
+        }
         let result = match self.stream_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),

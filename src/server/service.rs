@@ -60,7 +60,7 @@ impl<A> ConnectionService<A> {
 impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A> {
     type Response = Response<AnswerBody<A::Body>>;
     type Error = Infallible;
-    // Boxed, because hyper's `poll_without_shutdown` wants it to be Unpin.
+    // Boxed, because it is large and hyper moves it twice: that took as many instructions as the allocation does.
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
