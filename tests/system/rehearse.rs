@@ -48,10 +48,14 @@ fn a_restart_of_nginx_refuses_connections(suite: Suite) {
     container.run("systemctl daemon-reload && systemctl start nginx");
     let results = rehearse(&container, "http://127.0.0.1:8081/", "systemctl restart nginx");
     assert_eq!(results["commands_failed"], 0, "{results:#}");
+    let mut refused = 0;
     for round in results["rounds"].as_array().unwrap() {
-        assert!(round["failures"]["refused"].as_u64() > Some(0), "{round:#}");
+        // The port may be closed for less time than lies between two new connections. Those before it are reset then.
+        assert!(round["lost"].as_u64() > Some(0), "{round:#}");
         assert_eq!(round["survived"], 0, "{round:#}");
+        refused += round["failures"]["refused"].as_u64().unwrap_or(0);
     }
+    assert!(refused > 0, "{results:#}");
     assert_eq!(results["clients"]["idle"]["failures"]["stale"], 600, "{:#}", results["clients"]);
 }
 
