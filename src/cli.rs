@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::Gauges;
 use crate::config::{self, ConfigError};
 use crate::journal::Target;
 use crate::rehearse;
 use crate::route::Router;
-use crate::server::gauges::Gauges;
 use crate::service;
 use crate::status::{self, VERSION};
 

@@ -280,3 +280,23 @@ fn attributes(all: &[Attribute]) -> String {
     })
     .collect()
 }
+
+/// `outlive serve` is set up by what every program can use: its files name nothing of the engine below the builder.
+#[test]
+fn the_service_is_built_on_the_public_interface() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![source.join("route"), source.join("config")];
+    let mut files = vec![source.join("service.rs"), source.join("cli.rs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
+        let text = fs::read_to_string(file).unwrap();
+        for below in ["crate::server", "crate::control", "crate::handover", "crate::systemd", "crate::api"] {
+            assert!(!text.contains(below), "{} names {below}", file.display());
+        }
+    }
+}

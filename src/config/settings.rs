@@ -9,8 +9,8 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::diagnostic::{Diagnostic, counted};
 use super::source::Texts;
-pub use crate::control::Address;
-use crate::server::limits::Limits;
+pub use crate::Address;
+use crate::Limits;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use super::quantity::Time;
 use super::section::Findings;
 use super::settings::{Action, Address, Config, Drain, Listen, Log, Reload, Route};
 use super::source::{Located, Place, Texts};
-use crate::server::limits::Limits;
+use crate::Limits;
 
 /// Makes settings of what has been merged. They may only be used if no error was found.
 pub(super) fn validate(merged: Merged, sources: Vec<PathBuf>, findings: &mut Findings) -> Config {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::header::HeaderValue;
 use http::{HeaderMap, HeaderName, StatusCode};
 
+use crate::Observer;
 use crate::config::settings::{Access, Log};
 use crate::journal::{self, Event, RequestEntry};
-use crate::server::app::Observer;
-use crate::server::exchange::{ConnectionInfo, Exchange, Outcome};
+use crate::{ConnectionInfo, Exchange, Outcome};
 
 /// The longest `X-Request-Id` of a client that is taken over.
 const REQUEST_ID_AT_MOST: usize = 128;

@@ -7,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::body::Body;
 use super::refusal::plain;
-use crate::server::gauges::Gauges;
+use crate::Gauges;
 
 /// 200, and 503 from the first moment of a drain, so that a load balancer looks elsewhere while everything is still
 /// served.

@@ -16,8 +16,8 @@ use http::{HeaderValue, Response, Uri};
 
 use super::body::Body;
 use super::refusal;
-use crate::server::exchange::{ConnectionInfo, Peer};
-use crate::server::gauges::Gauges;
+use crate::Gauges;
+use crate::{ConnectionInfo, Peer};
 
 /// The page, with `{{name}}` where a value goes.
 const PAGE: &str = include_str!("welcome.html");
