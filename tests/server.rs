@@ -144,6 +144,7 @@ impl Running {
             &mut self.server,
             Plan {
                 cause: "test",
+                began: Instant::now(),
                 window,
                 settle,
                 hammer,

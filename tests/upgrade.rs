@@ -226,6 +226,7 @@ impl Running {
         let (_sender, window) = watch::channel(Some(window));
         let plan = Plan {
             cause: "test",
+            began: Instant::now(),
             window,
             settle: Some(Duration::ZERO),
             hammer: fallen,

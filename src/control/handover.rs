@@ -14,9 +14,10 @@ use crate::handover::elders::Arrival;
 use crate::handover::link::Link;
 use crate::handover::passage::{self, Passage};
 use crate::handover::successor::Unreadable;
-use crate::handover::{Carried, Carrier};
+use crate::handover::{Carried, Carrier, Custodian};
 use crate::journal::{self, Event};
 use crate::server::drain::{Way, Window};
+use crate::server::gauges::Gauges;
 use crate::server::{Adopted, Adopter, Server};
 use crate::status::{Facts, Handover};
 use crate::systemd::activation::Stored;
@@ -25,6 +26,9 @@ use crate::systemd::unit;
 
 /// How long systemd may take to keep the vault before connections are closed instead: longer than it reloads its units.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long systemd's socket may take to have room for what it is to keep, before the drain begins without.
+const SENT: Duration = Duration::from_millis(50);
 
 /// Connections that are taken in at a time.
 const BATCH: usize = 256;
@@ -167,45 +171,50 @@ fn reasons(adopted: &Adopted, busy: usize, unreadable: usize, lost: usize) -> St
     there.collect::<Vec<_>>().join(", ")
 }
 
-/// A way out for the connections of a drain that begins, if there is one.
-pub(super) struct WayOut {
-    deposit: Option<oneshot::Receiver<Arc<Deposit>>>,
-}
-
-impl WayOut {
-    /// Begins to open it, off the path of everything else: systemd may be slow to answer. It is looked for no longer
-    /// than a quarter of the drain's window.
-    pub(super) fn open(notifier: &Notifier, generation: u64, window: Window) -> (Way, Self) {
-        let limit = window.map_or(PATIENCE, |window| PATIENCE.min(window / 4));
-        let (found, carrier) = oneshot::channel::<Arc<dyn Carrier>>();
-        let (mine, deposit) = oneshot::channel();
-        let notifier = notifier.clone();
-        let (opened, is_open) = oneshot::channel();
-        let open = move || drop(opened.send(Deposit::open(&notifier, generation, limit)));
-        // Not a thread of the runtime's, whose end would wait for this one's.
-        let _ = std::thread::Builder::new().name("handover".to_owned()).spawn(open);
-        tokio::spawn(async move {
-            let stays = tokio::spawn(timeout(ANSWER.min(limit), unit::is_to_stay_stopped()));
-            let opened = is_open.await;
-            match opened {
-                Ok(Err(DepositError::NoManager)) | Err(_) => {}
-                // When the service isn't to start again, nobody would adopt them: its clients should know at once.
-                Ok(_) if matches!(stays.await, Ok(Ok(Ok(true)))) => {}
-                Ok(Ok(deposit)) => {
-                    let deposit = Arc::new(deposit);
-                    let _ = mine.send(Arc::clone(&deposit));
-                    let _ = found.send(deposit);
-                }
-                Ok(Err(error)) => journal::log(Event::HandoverImpossible { reason: error.to_string() }),
-            }
-        });
-        (Way::Awaited(carrier), Self { deposit: Some(deposit) })
-    }
-
-    /// The drain is over: nobody will leave any more.
-    pub(super) fn close(mut self) {
-        if let Some(deposit) = self.deposit.take().and_then(|mut deposit| deposit.try_recv().ok()) {
-            deposit.complete();
+/// Begins to deposit the connections of a drain that begins, if there is anyone to keep them.
+pub(super) fn begin_deposit(notifier: &Notifier, gauges: &Gauges) -> Option<Arc<Deposit>> {
+    match Deposit::begin(notifier, gauges.generation()) {
+        Ok(deposit) => Some(Arc::new(deposit)),
+        Err(DepositError::NoManager) => None,
+        Err(error) => {
+            journal::log(Event::HandoverImpossible { reason: error.to_string() });
+            None
         }
     }
+}
+
+/// Has copies deposited of all connections that wait. Once this returns they are safe, even if the process is killed;
+/// unless a worker is stuck, or systemd hasn't read what it was sent before.
+pub(super) async fn entrust_all(server: &Server, deposit: &Arc<Deposit>, notifier: &Notifier) {
+    let custodian: Arc<dyn Custodian> = Arc::<Deposit>::clone(deposit);
+    let notifier = notifier.clone();
+    let sent = tokio::task::spawn_blocking(move || notifier.flush(SENT));
+    let _ = tokio::join!(sent, server.entrust_all(&custodian));
+}
+
+/// Finds out, off the path of everything else, whether connections can leave by way of a deposit: systemd may be slow to
+/// answer. It is asked no longer than for a quarter of the drain's window.
+pub(super) fn open_way(deposit: &Arc<Deposit>, window: Window) -> Way {
+    let limit = window.map_or(PATIENCE, |window| PATIENCE.min(window / 4));
+    let (found, carrier) = oneshot::channel::<Arc<dyn Carrier>>();
+    let (opened, is_open) = oneshot::channel();
+    let asking = Arc::clone(deposit);
+    let confirm = move || drop(opened.send(asking.confirm(limit)));
+    // Not a thread of the runtime's, whose end would wait for this one's.
+    let _ = std::thread::Builder::new().name("handover".to_owned()).spawn(confirm);
+    let deposit = Arc::clone(deposit);
+    tokio::spawn(async move {
+        let stays = tokio::spawn(timeout(ANSWER.min(limit), unit::is_to_stay_stopped()));
+        match is_open.await {
+            // When the service isn't to start again, nobody would adopt them: its clients should know at once.
+            Ok(_) if matches!(stays.await, Ok(Ok(Ok(true)))) => deposit.withdraw(),
+            Ok(Ok(())) => drop(found.send(deposit)),
+            Ok(Err(error)) => {
+                deposit.withdraw();
+                journal::log(Event::HandoverImpossible { reason: error.to_string() });
+            }
+            Err(_) => deposit.withdraw(), // no thread could be started
+        }
+    });
+    Way::Awaited(carrier)
 }

@@ -29,7 +29,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
 
 use asked::Asked;
-use handover::WayOut;
 use heartbeat::feed_watchdog;
 use line::{Serving, Stage, StatusLine};
 use listen::Listeners;
@@ -254,6 +253,7 @@ impl Service {
 
     /// Ends the service.
     async fn drain(mut self, told: Told) -> Ended {
+        let began = Instant::now();
         // Before systemd is told: whoever hears of the end from it may ask for the service's health.
         self.gauges.set_draining();
         self.facts.enter(State::Draining);
@@ -261,19 +261,18 @@ impl Service {
         if let Some(reloads) = &mut self.reloads {
             reloads.give_up("the service ends");
         }
-        let _ = self.stage.send(Stage::Draining { began: Instant::now(), window: self.window.watch() });
+        // Held until the process ends: the last words are bounded as well.
+        let last_exit = LastExit::start();
+        let deposit = self.setup.handover.then(|| handover::begin_deposit(&self.notifier, &self.gauges)).flatten();
+        if let Some(deposit) = &deposit {
+            handover::entrust_all(&self.server, deposit, &self.notifier).await;
+        }
+        let _ = self.stage.send(Stage::Draining { began, window: self.window.watch() });
         self.notifier.send(Notification::Stopping(self.stage.borrow().describe(&self.gauges)));
         self.window.refresh();
         succession::stop_elders(&self.elders, self.window.watch());
         let window = *self.window.watch().borrow();
-        let (way, way_out) = if self.setup.handover {
-            let (way, way_out) = WayOut::open(&self.notifier, self.gauges.generation(), window);
-            (way, Some(way_out))
-        } else {
-            (Way::Closed, None)
-        };
-        // Held until the process ends: the last words are bounded as well.
-        let last_exit = LastExit::start();
+        let way = deposit.as_ref().map_or(Way::Closed, |deposit| handover::open_way(deposit, window));
         let (hammer, fallen) = mpsc::unbounded_channel();
         if told.at_once {
             let _ = hammer.send(told.cause);
@@ -281,6 +280,7 @@ impl Service {
         }
         let plan = Plan {
             cause: told.cause,
+            began,
             window: self.window.watch(),
             settle: self.setup.settle,
             hammer: fallen,
@@ -300,8 +300,8 @@ impl Service {
             self.stage.subscribe(),
         ));
         let drain = drain::drain(&mut self.server, plan).await;
-        if let Some(way_out) = way_out {
-            way_out.close();
+        if let Some(deposit) = deposit {
+            deposit.complete();
         }
         let tasks_cut = report_tasks(&self.setup.tasks);
         journal::log(Event::DrainEnded(drain.clone()));
@@ -341,6 +341,7 @@ impl Service {
         spawn_local(linger.watch());
         let plan = Plan {
             cause: "reload",
+            began,
             window: limited,
             settle: Some(Duration::ZERO),
             hammer: fallen,

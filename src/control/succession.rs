@@ -48,6 +48,7 @@ pub(super) async fn step_back(server: &mut Server) {
         let (_hammer, hammer) = mpsc::unbounded_channel();
         let plan = drain::Plan {
             cause: "reload given up",
+            began: Instant::now(),
             window: watch::channel(Some(drain::WINDOW_ALONE)).1,
             settle: Some(Duration::ZERO),
             hammer,

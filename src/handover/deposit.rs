@@ -2,7 +2,12 @@
 //!
 //! systemd keeps the ledger and the receiving end of the vault. It acknowledges nothing, and it keeps nothing where the
 //! unit's `FileDescriptorStoreMax=` doesn't let it. So a barrier is awaited, this process's own copy is closed, and a
-//! look at the sending end then tells whether anyone holds the other one: only then is anything entrusted to it.
+//! look at the sending end then tells whether anyone holds the other one: only then does any connection leave.
+//!
+//! Copies are entrusted at once, since they cost nothing if nobody keeps them. What was sent lies in the queue of
+//! systemd's socket, descriptors included, and systemd reads that before it takes notice of a child's end: it gives the
+//! one event the priority -8 and the other -7 (its versions 252 and 257). So copies are safe from SIGKILL as soon as
+//! the notifications have left this process.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::ledger::{Ledger, Size};
+use super::ledger::{Entered, Ledger, Size};
 use super::place::Place;
 use super::vault::{BATCH, QUEUE, Refused, Vault};
-use super::{Carried, Carrier, ledger_name, vault_name};
+use super::{Carried, Carrier, Custodian, ledger_name, vault_name};
 use crate::journal::{self, Event};
 use crate::systemd::notify::Notifier;
 
@@ -24,6 +29,13 @@ const SIZE: Size = Size { slots: 65_536, spill: 32 << 20 };
 /// Which share of all descriptors those may be whose connections have ended since they were deposited: they count among
 /// the descriptors on their way, of which the kernel allows as many as may be open.
 const VACATED_SHARE: usize = 16;
+
+/// How many messages with copies a vault takes: connections that come one by one would fill its queue, and those that
+/// leave later need room in it.
+const MESSAGES_OF_COPIES: usize = 200;
+
+/// How many vaults copies may fill, of the half of `FileDescriptorStoreMax=` that there can be.
+const PAIRS_OF_COPIES: usize = 8;
 
 /// How long systemd may take to keep one more vault while connections wait for it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -71,16 +83,75 @@ pub struct Deposit {
 #[derive(Debug, Default)]
 struct Pairs {
     /// The last one is being filled.
-    pairs: Vec<(Vault, Ledger)>,
+    all: Vec<Pair>,
+    /// How many there have been.
+    opened: usize,
+    /// Why systemd hasn't kept one of them: there will be no more.
+    refused: Option<DepositError>,
+    exhausted: bool,
+}
+
+impl Pairs {
+    fn vacated(&self) -> usize {
+        self.all.iter().map(|pair| pair.ledger.vacated()).sum()
+    }
+}
+
+#[derive(Debug)]
+struct Pair {
+    names: [String; 2],
+    vault: Vault,
+    ledger: Ledger,
+    /// Messages with copies in its queue.
+    copies: usize,
+}
+
+/// What became of a batch.
+enum Added {
+    /// It, or its beginning, is in the vault.
+    All(Entered),
+    /// Its first connection has no room in any pair.
+    TooLong,
+    /// It has none in this pair.
+    NoRoom,
+}
+
+impl Pair {
+    fn add(&mut self, batch: &[Carried]) -> Result<Added, DepositError> {
+        let entered = self.ledger.enter(batch)?;
+        if entered.number == 0 {
+            return Ok(if self.ledger.is_empty() { Added::TooLong } else { Added::NoRoom });
+        }
+        let sockets: Vec<_> = batch[..entered.number].iter().map(|one| one.socket.as_fd()).collect();
+        match self.vault.send(entered.first, &sockets) {
+            Ok(()) => {
+                self.ledger.deposited(entered)?;
+                Ok(Added::All(entered))
+            }
+            Err(Refused::Full) => Ok(Added::NoRoom),
+            Err(Refused::InFlight) => Err(DepositError::InFlight),
+            Err(Refused::Other(error)) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    /// To be called once systemd has read that it is to keep the pair.
+    fn look_whether_kept(&self) -> Result<(), DepositError> {
+        if self.vault.is_kept() {
+            self.ledger.set_kept();
+            return Ok(());
+        }
+        // systemd may never have got it.
+        Err(if may_send()? { DepositError::NotKept } else { DepositError::InFlight })
+    }
 }
 
 impl Deposit {
-    /// Has systemd keep a vault and its ledger. Blocks until it is known to have done so, or `limit` is over.
+    /// Sends systemd a vault and its ledger to keep, and waits for nothing: copies can be entrusted to it at once.
     ///
     /// # Errors
     ///
-    /// When there is no systemd that keeps anything.
-    pub fn open(notifier: &Notifier, generation: u64, limit: Duration) -> Result<Self, DepositError> {
+    /// When there is no systemd, or no descriptor left.
+    pub fn begin(notifier: &Notifier, generation: u64) -> Result<Self, DepositError> {
         let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
         Self {
             notifier: notifier.clone(),
@@ -90,14 +161,14 @@ impl Deposit {
             vacated_at_most: descriptors.unwrap_or(usize::MAX) / VACATED_SHARE,
             pairs: Mutex::default(),
         }
-        .opened(limit)
+        .begun()
     }
 
-    fn opened(self, limit: Duration) -> Result<Self, DepositError> {
+    fn begun(self) -> Result<Self, DepositError> {
         if !self.notifier.enabled() {
             return Err(DepositError::NoManager);
         }
-        self.open_next(&mut self.lock(), limit)?;
+        self.open_next(&mut self.lock())?;
         Ok(self)
     }
 
@@ -105,75 +176,115 @@ impl Deposit {
         self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open_next(&self, pairs: &mut Pairs, limit: Duration) -> Result<(), DepositError> {
-        let number = pairs.pairs.len();
+    /// Sends systemd one more pair. Waits for nothing.
+    fn open_next(&self, pairs: &mut Pairs) -> Result<(), DepositError> {
         let ledger = Ledger::create(self.generation, self.size)?;
         let (vault, kept) = Vault::new(self.queue)?;
+        let names = [ledger_name(self.generation, pairs.opened), vault_name(self.generation, pairs.opened)];
         // In this order: where a vault is, there is its ledger.
-        self.notifier.store(&ledger_name(self.generation, number), ledger.duplicate()?);
-        self.notifier.store(&vault_name(self.generation, number), kept);
-        let began = Instant::now();
-        if !self.notifier.barrier()?.wait(limit) {
-            return Err(DepositError::Silent { waited: began.elapsed() });
+        self.notifier.store(&names[0], ledger.duplicate()?);
+        self.notifier.store(&names[1], kept);
+        if let Some(Pair { ledger, .. }) = pairs.all.last() {
+            ledger.complete()?;
         }
-        if !vault.is_kept() {
-            // systemd may never have got it.
-            return Err(if may_send()? { DepositError::NotKept } else { DepositError::InFlight });
-        }
-        pairs.pairs.push((vault, ledger));
+        pairs.all.push(Pair { names, vault, ledger, copies: 0 });
+        pairs.opened += 1;
         Ok(())
+    }
+
+    fn forget(&self, pair: &Pair) {
+        pair.names.iter().for_each(|name| self.notifier.remove(name));
+    }
+
+    fn pass_barrier(&self, limit: Duration) -> Result<(), DepositError> {
+        let began = Instant::now();
+        match self.notifier.barrier()?.wait(limit) {
+            true => Ok(()),
+            false => Err(DepositError::Silent { waited: began.elapsed() }),
+        }
+    }
+
+    /// Waits until systemd is known to keep what it was sent first: from then on connections can leave. Blocks, no longer
+    /// than `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When it doesn't keep it.
+    pub fn confirm(&self, limit: Duration) -> Result<(), DepositError> {
+        self.pass_barrier(limit)?; // without the lock: workers entrust copies meanwhile
+        self.lock().all.first().map_or(Err(DepositError::NotKept), Pair::look_whether_kept)
+    }
+
+    /// Finds out which of the later pairs systemd keeps, and gives up the others.
+    fn confirm_all(&self, pairs: &mut Pairs) {
+        if pairs.all.iter().all(|pair| pair.ledger.is_kept()) {
+            return;
+        }
+        let passed = self.pass_barrier(PATIENCE);
+        let silent = passed.is_err();
+        let mut refused = passed.err();
+        pairs.all.retain(|pair| {
+            let kept = pair.ledger.is_kept() || (!silent && pair.look_whether_kept().map_err(|why| refused = Some(why)).is_ok());
+            if !kept {
+                self.forget(pair);
+            }
+            kept
+        });
+        pairs.exhausted |= refused.is_some();
+        pairs.refused = refused;
+    }
+
+    /// Has systemd forget everything: it would only keep copies of connections that end here.
+    pub fn withdraw(&self) {
+        self.lock().all.drain(..).for_each(|pair| self.forget(&pair));
     }
 
     /// Deposits one batch, or the beginning of it; returns how many.
     fn deposit(&self, pairs: &mut Pairs, batch: &[Carried]) -> Result<usize, DepositError> {
         loop {
-            let Some((vault, ledger)) = pairs.pairs.last_mut() else { return Err(DepositError::NotKept) };
-            let entered = ledger.enter(batch)?;
-            if entered.number > 0 {
-                let sockets: Vec<_> = batch[..entered.number].iter().map(|one| one.socket.as_fd()).collect();
-                match vault.send(entered.first, &sockets) {
-                    Ok(()) => {
-                        ledger.deposited(entered)?;
-                        return Ok(entered.number);
-                    }
-                    Err(Refused::Full) => {}
-                    Err(Refused::InFlight) => return Err(DepositError::InFlight),
-                    Err(Refused::Other(error)) => return Err(io::Error::from(error).into()),
+            self.confirm_all(pairs);
+            let no_more = pairs.refused.take().unwrap_or(DepositError::NotKept);
+            let Some(pair) = pairs.all.last_mut() else { return Err(no_more) };
+            match pair.add(batch)? {
+                Added::All(entered) => return Ok(entered.number),
+                Added::TooLong => {
+                    return Err(DepositError::TooLong { bytes: batch.first().map_or(0, |one| one.ahead.len()) });
                 }
-            } else if ledger.is_empty() {
-                return Err(DepositError::TooLong { bytes: batch.first().map_or(0, |one| one.ahead.len()) });
+                Added::NoRoom if pairs.exhausted => return Err(no_more),
+                Added::NoRoom => self.open_next(pairs)?,
             }
-            ledger.complete()?;
-            self.open_next(pairs, PATIENCE)?;
         }
     }
 
-    /// Deposits one batch in the pair that there is, or the beginning of it. Opens no other: systemd could make a worker
-    /// wait that serves.
+    /// Deposits one batch of copies, or the beginning of it, in a pair of which systemd need not be known to keep it: if
+    /// it doesn't, nothing is lost by that.
     fn try_entrust(&self, copies: &[Carried]) -> Result<Vec<Place>, DepositError> {
         let pairs = &mut *self.lock();
-        let Some((vault, ledger)) = pairs.pairs.last_mut() else { return Err(DepositError::NotKept) };
-        if ledger.vacated() > self.vacated_at_most {
+        if pairs.vacated() > self.vacated_at_most {
             return Ok(Vec::new());
         }
-        let entered = ledger.enter(copies)?;
-        if entered.number == 0 {
-            return Ok(Vec::new());
-        }
-        let sockets: Vec<_> = copies[..entered.number].iter().map(|one| one.socket.as_fd()).collect();
-        match vault.send(entered.first, &sockets) {
-            Ok(()) => {
-                ledger.deposited(entered)?;
-                Ok(ledger.places(entered))
+        loop {
+            let Some(pair) = pairs.all.last_mut() else { return Err(DepositError::NotKept) };
+            if pair.copies < MESSAGES_OF_COPIES {
+                match pair.add(copies)? {
+                    Added::All(entered) => {
+                        pair.copies += 1;
+                        return Ok(pair.ledger.places(entered));
+                    }
+                    Added::TooLong => return Ok(Vec::new()),
+                    Added::NoRoom => {}
+                }
             }
-            Err(Refused::Full | Refused::InFlight) => Ok(Vec::new()),
-            Err(Refused::Other(error)) => Err(io::Error::from(error).into()),
+            if pairs.exhausted || pairs.all.len() >= PAIRS_OF_COPIES {
+                return Ok(Vec::new());
+            }
+            self.open_next(pairs)?;
         }
     }
 
     /// Marks what was deposited as complete: nothing will be added.
     pub fn complete(&self) {
-        if let Some((_, ledger)) = self.lock().pairs.last() {
+        if let Some(Pair { ledger, .. }) = self.lock().all.last() {
             let _ = ledger.complete(); // the next process only says so
         }
     }
@@ -202,25 +313,32 @@ impl Carrier for Deposit {
         }
         stay
     }
+}
 
+impl Custodian for Deposit {
     fn entrust(&self, copies: &[Carried]) -> Vec<Place> {
-        let mut places = Vec::new();
-        for batch in copies.chunks(BATCH) {
-            // What isn't taken now will be asked to leave as the drain closes; what is the matter is said then.
-            let more = self.try_entrust(batch).unwrap_or_default();
-            let all = more.len() == batch.len();
+        let mut places = Vec::with_capacity(copies.len());
+        // What isn't taken now will be asked to leave as the drain closes; what is the matter is said then.
+        while let Some(rest) = copies.get(places.len()..).filter(|rest| !rest.is_empty())
+            && let Ok(more) = self.try_entrust(&rest[..rest.len().min(BATCH)])
+            && !more.is_empty()
+        {
             places.extend(more);
-            if !all {
-                break;
-            }
         }
         places
     }
 
     fn renew(&self, place: &mut Place, connection: &Carried) -> bool {
         let pairs = &mut *self.lock();
-        let mut ledgers = pairs.pairs.iter_mut().map(|(_, ledger)| ledger);
+        let mut ledgers = pairs.all.iter_mut().map(|pair| &mut pair.ledger);
         ledgers.find(|ledger| ledger.has(place)).is_some_and(|ledger| ledger.renew(place, connection).unwrap_or(false))
+    }
+
+    fn keeps(&self, place: &Place) -> bool {
+        if !place.is_kept() {
+            self.confirm_all(&mut self.lock());
+        }
+        place.is_kept()
     }
 }
 
@@ -287,7 +405,9 @@ mod tests {
             vacated_at_most: 100,
             pairs: Mutex::default(),
         };
-        deposit.opened(Duration::from_secs(10)).unwrap()
+        let deposit = deposit.begun().unwrap();
+        deposit.confirm(Duration::from_secs(10)).unwrap();
+        deposit
     }
 
     /// Carries connections across, and returns those that have come and those that have stayed.
@@ -332,7 +452,7 @@ mod tests {
         let (came, stay) = across(4, Size { slots: 100, spill: 100 }, QUEUE, some(250, |_| 0));
         assert_eq!((came.len(), stay.len()), (200, 50));
         let (notifier, _store, _folder) = systemd(1);
-        let none = Deposit::open(&notifier, 1, Duration::from_secs(10));
+        let none = Deposit::begin(&notifier, 1).unwrap().confirm(Duration::from_secs(10));
         assert!(matches!(none, Err(DepositError::NotKept)), "{none:?}");
     }
 
@@ -350,7 +470,8 @@ mod tests {
         let path = folder.path().join("notify");
         let _socket = UnixDatagram::bind(&path).unwrap();
         let began = Instant::now();
-        let none = Deposit::open(&Notifier::to(path.into_os_string()), 1, Duration::from_millis(200));
+        let deposit = Deposit::begin(&Notifier::to(path.into_os_string()), 1).unwrap();
+        let none = deposit.confirm(Duration::from_millis(200));
         assert!(matches!(none, Err(DepositError::Silent { .. })), "{none:?}");
         assert!(began.elapsed() < Duration::from_secs(5));
     }

@@ -22,14 +22,14 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use rustix::fs::{FileType, MemfdFlags, SealFlags};
 use rustix::io::{pread, pwrite, retry_on_intr};
 
 use super::Carried;
-use super::place::Place;
+use super::place::{Book, Place, Room};
 use super::record::{self, AHEAD_AT_MOST, Ahead, Moment, Record};
 
 const MAGIC: &[u8; 8] = b"OUTLIVE\n";
@@ -50,6 +50,10 @@ const SLOTS_AT_MOST: u32 = 1 << 20;
 /// Bytes read ahead that are read from any ledger, whoever wrote it.
 const SPILL_AT_MOST: u64 = 64 << 20;
 
+/// Room for a head that goes on arriving: twice what has arrived, and no less than this many bytes, so that a head which
+/// comes byte by byte takes up little more than the same one at once.
+const ROOM_AT_LEAST: u32 = 512;
+
 /// How much a ledger has room for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
@@ -61,14 +65,12 @@ pub(super) struct Size {
 /// A ledger that is being written.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    file: Arc<OwnedFd>,
+    book: Arc<Book>,
     size: Size,
     slots: u32,
     spilled: u64,
     names: Vec<Arc<str>>,
     names_length: usize,
-    /// Places of connections that are no more.
-    vacated: Arc<AtomicUsize>,
 }
 
 /// Connections that have their slots, but are not yet in the vault.
@@ -91,20 +93,13 @@ impl Ledger {
         header[16..24].copy_from_slice(&generation.to_le_bytes());
         header[24..28].copy_from_slice(&size.slots.to_le_bytes());
         write(&file, &header, 0)?;
-        Ok(Self {
-            file: Arc::new(file),
-            size,
-            slots: 0,
-            spilled: 0,
-            names: Vec::new(),
-            names_length: 0,
-            vacated: Arc::default(),
-        })
+        let book = Arc::new(Book { file, vacated: AtomicUsize::new(0), kept: AtomicBool::new(false) });
+        Ok(Self { book, size, slots: 0, spilled: 0, names: Vec::new(), names_length: 0 })
     }
 
     /// The file, to be stored.
     pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.file.try_clone()
+        self.book.file.try_clone()
     }
 
     /// Whether nothing was entered yet.
@@ -117,25 +112,34 @@ impl Ledger {
         let mut entered = Entered { first: self.slots, number: 0, spilled: self.spilled };
         let mut records = Vec::with_capacity(connections.len() * record::SIZE);
         for connection in connections.iter().take((self.size.slots - self.slots) as usize) {
-            let Some(record) = self.record(connection, entered.spilled)? else { break };
+            let Some(room) = self.room(connection, connection.ahead.len(), entered.spilled) else { break };
+            let Some(record) = self.record(connection, room.at)? else { break };
             records.extend_from_slice(&record.encode());
-            entered.spilled += u64::from(record.ahead.length);
+            entered.spilled += u64::from(room.bytes);
             entered.number += 1;
         }
-        write(&self.file, &records, SLOTS_AT + u64::from(self.slots) * SLOT)?;
+        write(&self.book.file, &records, self.slot_at(self.slots))?;
         Ok(entered)
     }
 
-    /// A connection's record; its bytes read ahead are written after those `spilled` so far. `None` if there is no room
-    /// for them.
-    fn record(&mut self, connection: &Carried, spilled: u64) -> io::Result<Option<Record>> {
-        let spill_at = SLOTS_AT + u64::from(self.size.slots) * SLOT;
-        let length = connection.ahead.len();
-        let fits = spilled + length as u64 <= u64::from(self.size.spill);
-        let (true, Ok(length @ ..=AHEAD_AT_MOST)) = (fits, u32::try_from(length)) else { return Ok(None) };
+    /// Room for so many bytes that were read ahead on a connection, after those `spilled` so far; `None` if there isn't.
+    fn room(&self, connection: &Carried, bytes: usize, spilled: u64) -> Option<Room> {
+        let bytes = u32::try_from(bytes).ok()?;
+        let fits = connection.ahead.len() <= AHEAD_AT_MOST as usize
+            && spilled + u64::from(bytes) <= u64::from(self.size.spill);
+        fits.then(|| Room { at: self.slot_at(self.size.slots) + spilled, bytes })
+    }
+
+    fn slot_at(&self, slot: u32) -> u64 {
+        SLOTS_AT + u64::from(slot) * SLOT
+    }
+
+    /// A connection's record; its bytes read ahead are written where there is room for them. `None` if there is none for
+    /// the name of its listener.
+    fn record(&mut self, connection: &Carried, at: u64) -> io::Result<Option<Record>> {
         let Some(listener) = self.name(&connection.listener)? else { return Ok(None) };
-        let ahead = Ahead { at: spill_at + spilled, length };
-        write(&self.file, &connection.ahead, ahead.at)?;
+        write(&self.book.file, &connection.ahead, at)?;
+        let length = u32::try_from(connection.ahead.len()).unwrap_or(u32::MAX); // it has room
         Ok(Some(Record {
             standing: connection.standing,
             protocol: connection.standing.protocol(),
@@ -143,32 +147,46 @@ impl Ledger {
             peer: connection.peer,
             since: Moment::from(connection.since),
             requests: connection.requests,
-            ahead,
+            ahead: Ahead { at, length },
         }))
     }
 
     /// The places of connections that are in the vault, which go on being served here.
     pub(super) fn places(&self, entered: Entered) -> Vec<Place> {
-        let slots = (u64::from(entered.first)..).take(entered.number);
-        slots
-            .map(|slot| Place::new(Arc::clone(&self.file), SLOTS_AT + slot * SLOT, Arc::clone(&self.vacated)))
-            .collect()
+        let slots = (entered.first..).take(entered.number);
+        slots.map(|slot| Place::new(Arc::clone(&self.book), self.slot_at(slot))).collect()
     }
 
-    /// How many places have been vacated: their descriptors lie in the vault until the next process starts.
+    /// How many places have been vacated.
     pub(super) fn vacated(&self) -> usize {
-        self.vacated.load(Ordering::Relaxed)
+        self.book.vacated.load(Ordering::Relaxed)
+    }
+
+    /// Whether systemd is known to keep it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.book.kept.load(Ordering::Relaxed)
+    }
+
+    /// systemd keeps it, and its vault.
+    pub(super) fn set_kept(&self) {
+        self.book.kept.store(true, Ordering::Relaxed);
     }
 
     /// Whether a place is in this ledger.
     pub(super) fn has(&self, place: &Place) -> bool {
-        place.is_in(&self.file)
+        place.is_in(&self.book)
     }
 
     /// Writes what a connection waits for now into its place. Says whether there was room for its bytes read ahead.
     pub(super) fn renew(&mut self, place: &mut Place, connection: &Carried) -> io::Result<bool> {
-        let Some(record) = self.record(connection, self.spilled)? else { return Ok(false) };
-        self.spilled += u64::from(record.ahead.length);
+        let bytes = connection.ahead.len();
+        if bytes > place.room().bytes as usize {
+            let roomy = bytes.saturating_mul(2).max(ROOM_AT_LEAST as usize);
+            let Some(room) = self.room(connection, roomy, self.spilled) else { return Ok(false) };
+            self.spilled += u64::from(room.bytes);
+            place.set_room(room);
+        }
+        let Some(record) = self.record(connection, place.room().at)? else { return Ok(false) };
         place.write(&record.encode())?;
         Ok(true)
     }
@@ -177,12 +195,12 @@ impl Ledger {
     pub(super) fn deposited(&mut self, entered: Entered) -> io::Result<()> {
         self.slots += u32::try_from(entered.number).unwrap_or(u32::MAX);
         self.spilled = entered.spilled;
-        write(&self.file, &self.slots.to_le_bytes(), 12)
+        write(&self.book.file, &self.slots.to_le_bytes(), 12)
     }
 
     /// Nothing will be added.
     pub(super) fn complete(&self) -> io::Result<()> {
-        write(&self.file, &1u16.to_le_bytes(), 10)
+        write(&self.book.file, &1u16.to_le_bytes(), 10)
     }
 
     /// The place of a listener's name in the table; `None` if there is no room for it.
@@ -194,9 +212,9 @@ impl Ledger {
         let entry = [&length.to_le_bytes(), name.as_bytes()].concat();
         let whole = self.names_length + entry.len();
         let (true, Ok(index)) = (whole <= NAMES_AT_MOST, u16::try_from(self.names.len())) else { return Ok(None) };
-        write(&self.file, &entry, NAMES_AT + self.names_length as u64)?;
+        write(&self.book.file, &entry, NAMES_AT + self.names_length as u64)?;
         let whole_length = u32::try_from(whole).unwrap_or(u32::MAX); // it is less than a slot's offset
-        write(&self.file, &whole_length.to_le_bytes(), 28)?;
+        write(&self.book.file, &whole_length.to_le_bytes(), 28)?;
         self.names_length = whole;
         self.names.push(Arc::clone(name));
         Ok(Some(index))
@@ -397,7 +415,7 @@ mod tests {
         let empty = rustix::fs::memfd_create("empty", MemfdFlags::CLOEXEC).unwrap();
         assert!(matches!(Reader::open(empty), Err(LedgerError::Read(_))));
         let later = Ledger::create(1, SIZE).unwrap();
-        pwrite(later.file.as_fd(), &[9, 1], 8).unwrap();
+        pwrite(later.book.file.as_fd(), &[9, 1], 8).unwrap();
         assert!(matches!(Reader::open(later.duplicate().unwrap()), Err(LedgerError::Version(265))));
     }
 

@@ -99,19 +99,19 @@ pub trait Carrier: Send + Sync + std::fmt::Debug {
     ///
     /// Once it returns, the connections taken go on in the next process even if this one is killed.
     fn carry(&self, connections: Vec<Carried>) -> Vec<Carried>;
+}
 
-    /// Takes copies along of connections that go on being served here, in case this process is killed. Returns the
-    /// places of as many as it could take, in their order; none of them has left.
+/// Keeps copies of connections that go on being served here, in case this process is killed.
+pub trait Custodian: Send + Sync + std::fmt::Debug {
+    /// Takes copies. Returns the places of as many as it could take, in their order; none of the connections has left.
     ///
     /// Never waits, and is not to be asked again for those that it couldn't take.
-    fn entrust(&self, copies: &[Carried]) -> Vec<Place> {
-        let _ = copies;
-        Vec::new()
-    }
+    fn entrust(&self, copies: &[Carried]) -> Vec<Place>;
 
-    /// Notes what a connection with a place waits for now. Says whether it could: if so, it may leave, too.
-    fn renew(&self, place: &mut Place, connection: &Carried) -> bool {
-        let _ = (place, connection);
-        false
-    }
+    /// Notes what a connection with a place waits for now. Says whether it could.
+    fn renew(&self, place: &mut Place, connection: &Carried) -> bool;
+
+    /// Whether a connection with a place may leave, since the next process is known to get its copy. May have to wait
+    /// for systemd.
+    fn keeps(&self, place: &Place) -> bool;
 }

@@ -8,25 +8,41 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::ledger;
 use super::record::{self, State};
 
+/// What the places of one ledger share.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) file: OwnedFd,
+    /// Places of connections that are no more: their descriptors lie in the vault until the next process starts.
+    pub(super) vacated: AtomicUsize,
+    /// Whether systemd is known to keep the ledger and its vault.
+    pub(super) kept: AtomicBool,
+}
+
 /// A slot of a ledger, and what it says.
 #[derive(Debug)]
 pub struct Place {
-    ledger: Arc<OwnedFd>,
+    book: Arc<Book>,
     at: u64,
     state: State,
-    /// How many have been vacated.
-    vacated: Arc<AtomicUsize>,
+    room: Room,
+}
+
+/// Where in a ledger there is room for bytes that were read ahead, beside those that the record was first written with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    pub(super) at: u64,
+    pub(super) bytes: u32,
 }
 
 impl Place {
     /// A slot whose record has just been written.
-    pub(super) fn new(ledger: Arc<OwnedFd>, at: u64, vacated: Arc<AtomicUsize>) -> Self {
-        Self { ledger, at, state: State::Waits, vacated }
+    pub(super) fn new(book: Arc<Book>, at: u64) -> Self {
+        Self { book, at, state: State::Waits, room: Room::default() }
     }
 
     /// Whether the slot says that the connection waits.
@@ -45,24 +61,38 @@ impl Place {
     /// Says that the connection is no more, or has another place.
     pub fn vacate(mut self) {
         self.set(State::Gone);
-        self.vacated.fetch_add(1, Ordering::Relaxed);
+        self.book.vacated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether systemd is known to keep it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.book.kept.load(Ordering::Relaxed)
+    }
+
+    /// The room that it has for bytes read ahead. Nobody reads there unless the slot says that the connection waits.
+    pub(super) fn room(&self) -> Room {
+        self.room
+    }
+
+    pub(super) fn set_room(&mut self, room: Room) {
+        self.room = room;
     }
 
     /// Writes another record into it.
     pub(super) fn write(&mut self, record: &[u8; record::SIZE]) -> io::Result<()> {
         // All of it in one: it lies on one page of memory, and a system call that has begun to copy so little ends.
-        ledger::write(&self.ledger, record, self.at)?;
+        ledger::write(&self.book.file, record, self.at)?;
         self.state = State::Waits;
         Ok(())
     }
 
-    pub(super) fn is_in(&self, ledger: &Arc<OwnedFd>) -> bool {
-        Arc::ptr_eq(&self.ledger, ledger)
+    pub(super) fn is_in(&self, book: &Arc<Book>) -> bool {
+        Arc::ptr_eq(&self.book, book)
     }
 
     fn set(&mut self, state: State) {
         // It can't fail: the file has its size, and memory for this page.
-        let _ = ledger::write(&self.ledger, &[state as u8], self.at + record::STATE_AT as u64);
+        let _ = ledger::write(&self.book.file, &[state as u8], self.at + record::STATE_AT as u64);
         self.state = state;
     }
 }

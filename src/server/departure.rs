@@ -19,6 +19,7 @@ use super::io::{Detached, Io};
 use super::registry::{Entry, Local};
 use super::upgrade::handlers::Resume;
 use crate::handover::parcel::Parcel;
+use crate::handover::place::Place;
 use crate::handover::{Carried, Carrier};
 
 /// Where a worker's connections wait to be carried.
@@ -78,11 +79,8 @@ impl Departures {
         loop {
             self.some.notified().await;
             let Waiting { connections, answers, since } = self.waiting.take();
-            let Some(carrier) = self.carrier() else { continue };
-            self.copies.deposit(&*carrier, gauges, local.recently());
-            if connections.is_empty() {
-                continue;
-            }
+            self.copies.end_passes(gauges);
+            let Some(carrier) = self.carrier().filter(|_| !connections.is_empty()) else { continue };
             let number = connections.len();
             let stay = carrier.carry(connections);
             gauges.handed_over.fetch_add(number - stay.len(), Ordering::Relaxed);
@@ -110,15 +108,24 @@ pub(super) async fn depart(io: Io, local: &Local, entry: &Entry) -> Option<Io> {
     }
     let entrusted = entry.traffic.entrusted.replace(Entrusted::Never);
     let (stream, ahead, traffic) = io.into_parts();
-    if entrusted.is_current() {
+    let custodian = local.departures.copies.custodian();
+    let place = match (entrusted, &custodian) {
+        (Entrusted::At(place), Some(custodian)) if custodian.keeps(&place) => Some(place),
+        (Entrusted::At(place), _) => {
+            place.vacate();
+            None
+        }
+        _ => None,
+    };
+    if place.as_ref().is_some_and(Place::is_current) {
         local.gauges().handed_over.fetch_add(1, Ordering::Relaxed);
         return None; // its copy is all that is needed
     }
     // A socket that can't be taken away from the runtime is closed with it: that is not known to happen.
     let socket = stream?.detach().ok()?.into();
     let connection = describe(socket, ahead, entry);
-    if let Entrusted::At(mut place, _) = entrusted {
-        if local.departures.carrier()?.renew(&mut place, &connection) {
+    if let (Some(mut place), Some(custodian)) = (place, custodian) {
+        if custodian.renew(&mut place, &connection) {
             local.gauges().handed_over.fetch_add(1, Ordering::Relaxed);
             return None;
         }

@@ -59,6 +59,8 @@ pub fn window_within(timeout: StopTimeout) -> Window {
 pub struct Plan {
     /// What began it: `SIGTERM`.
     pub cause: &'static str,
+    /// When that was.
+    pub began: Instant,
     /// How long it may take; may change while it goes on.
     pub window: watch::Receiver<Window>,
     /// How long settling may take; `None`: half the window.
@@ -131,7 +133,7 @@ enum Waited {
 
 /// Drains `server` to its end.
 pub async fn drain(server: &mut Server, mut plan: Plan) -> DrainSummary {
-    let began = Instant::now();
+    let began = plan.began;
     let gauges = Arc::clone(server.gauges());
     if !plan.succeeded {
         gauges.set_draining();

@@ -5,7 +5,7 @@
 //! byte is read or a request begins ([`Entrusted::touch`]), and written anew when it waits again. When the drain closes, a
 //! connection with a true place has nothing left to do but to be let go of.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::exchange::Peer;
 use super::gauges::WorkerGauges;
@@ -20,7 +21,7 @@ use super::io::Io;
 use super::registry::{Entry, Local, Phase};
 use crate::handover::place::Place;
 use crate::handover::record::Standing;
-use crate::handover::{Carried, Carrier};
+use crate::handover::{Carried, Custodian};
 
 /// Copies that are deposited at a time: as many as one message of a vault carries.
 const BATCH: usize = 253;
@@ -33,8 +34,8 @@ pub(crate) enum Entrusted {
     No,
     /// It is about to be. Whoever changes this back revokes it.
     Asked,
-    /// It is, since this sweep.
-    At(Place, Instant),
+    /// It is.
+    At(Place),
     /// It can't be, or its connection has ended.
     Never,
 }
@@ -75,12 +76,12 @@ impl Trust {
 impl Entrusted {
     /// Whether the next process would go on with the connection as it stands.
     pub(crate) fn is_current(&self) -> bool {
-        matches!(self, Self::At(place, _) if place.is_current())
+        matches!(self, Self::At(place) if place.is_current())
     }
 
     fn touch(&mut self) {
         match self {
-            Self::At(place, _) => place.set_busy(),
+            Self::At(place) => place.set_busy(),
             Self::Asked => *self = Self::No,
             Self::No | Self::Never => {}
         }
@@ -91,13 +92,43 @@ impl Entrusted {
     }
 }
 
-/// Copies that wait for others, to be deposited together.
+/// Copies of one worker's connections.
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
+    custodian: RefCell<Option<Arc<dyn Custodian>>>,
+    /// Who was there by then has its copy deposited as soon as it waits.
+    until: Cell<Option<Instant>>,
+    /// Who has come since.
+    newcomers: RefCell<Vec<Rc<Entry>>>,
+    /// Copies that wait for others, to be deposited together.
     waiting: RefCell<Vec<(Rc<Entry>, Carried)>>,
+    /// Told when all that were asked to have been deposited.
+    passes: RefCell<Vec<oneshot::Sender<()>>>,
 }
 
 impl Copies {
+    /// Whether connections are entrusted to anyone.
+    fn are_taken(&self) -> bool {
+        self.until.get().is_some()
+    }
+
+    /// To whom connections are entrusted.
+    pub(super) fn custodian(&self) -> Option<Arc<dyn Custodian>> {
+        self.custodian.borrow().clone()
+    }
+
+    /// A connection has come.
+    pub(super) fn welcome(&self, entry: &Rc<Entry>) {
+        if self.are_taken() {
+            self.newcomers.borrow_mut().push(Rc::clone(entry));
+        }
+    }
+
+    /// Whether any has come whose copy isn't deposited yet.
+    pub(crate) fn have_newcomers(&self) -> bool {
+        !self.newcomers.borrow().is_empty()
+    }
+
     /// Adds a copy; says whether no more should be waited for.
     fn add(&self, owner: &Rc<Entry>, copy: Carried) -> bool {
         let mut waiting = self.waiting.borrow_mut();
@@ -106,53 +137,84 @@ impl Copies {
     }
 
     /// Deposits what waits and is still true.
-    pub(crate) fn deposit(&self, carrier: &dyn Carrier, gauges: &WorkerGauges, now: Instant) {
+    fn deposit(&self, gauges: &WorkerGauges) {
         let mut waiting = self.waiting.take();
-        if waiting.is_empty() {
-            return;
-        }
+        let Some(custodian) = self.custodian().filter(|_| !waiting.is_empty()) else { return };
         let began = Instant::now();
         waiting.retain(|(owner, _)| matches!(*owner.traffic.entrusted.lock(), Entrusted::Asked));
         let (owners, copies): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
-        let mut places = carrier.entrust(&copies).into_iter();
+        let mut places = custodian.entrust(&copies).into_iter();
+        gauges.entrusted.fetch_add(places.len(), Ordering::Relaxed);
         for owner in owners {
-            let entrusted = places.next().map_or(Entrusted::Never, |place| Entrusted::At(place, now));
-            owner.traffic.entrusted.replace(entrusted);
+            owner.traffic.entrusted.replace(places.next().map_or(Entrusted::Never, Entrusted::At));
         }
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         gauges.handover_usec.fetch_add(took, Ordering::Relaxed);
     }
+
+    /// Deposits what waits, once all who were woken for it have had their turn, and says so.
+    pub(super) fn end_passes(&self, gauges: &WorkerGauges) {
+        self.deposit(gauges);
+        for pass in self.passes.take() {
+            let _ = pass.send(()); // it isn't waited for any longer
+        }
+    }
 }
 
 impl Local {
-    /// Whether a connection that waits should have its copy deposited, or its place brought up to date. `in_head`: when a
-    /// part of a head was read, which may come byte by byte.
-    ///
-    /// Who was not there yet at the last sweep may be gone before the next: a client that asks once.
-    pub(crate) fn wants_copy(&self, entry: &Entry, in_head: bool) -> bool {
-        self.phase() == Phase::Settling
-            && self.departures.are_open()
+    /// Has copies of all connections that wait deposited, and from now on of those that come; if that was asked for
+    /// before, of those that have come since. `done` is told when they are.
+    pub(crate) fn entrust_all(&self, custodian: Arc<dyn Custodian>, done: oneshot::Sender<()>) {
+        let copies = &self.departures.copies;
+        if copies.are_taken() {
+            self.entrust_newcomers();
+        } else {
+            copies.custodian.replace(Some(custodian));
+            copies.until.set(Some(Instant::now()));
+            self.wake_if(|entry| self.wants_copy(entry));
+        }
+        copies.passes.borrow_mut().push(done);
+        self.departures.wake(); // behind all who were woken before
+    }
+
+    /// Has copies deposited of connections that have come since the last time, and wait. Not as they come: who asks at
+    /// once, and only once, is gone before it needs a copy.
+    pub(crate) fn entrust_newcomers(&self) {
+        let copies = &self.departures.copies;
+        copies.until.set(Some(Instant::now()));
+        for entry in copies.newcomers.take() {
+            if self.wants_copy(&entry) {
+                entry.wake();
+            }
+        }
+    }
+
+    /// Whether a connection that waits should have its copy deposited, or its place brought up to date.
+    pub(crate) fn wants_copy(&self, entry: &Entry) -> bool {
+        let Some(until) = self.departures.copies.until.get() else { return false };
+        self.phase() < Phase::Closing
             && match &*entry.traffic.entrusted.lock() {
-                Entrusted::No => entry.born <= self.recently(),
-                Entrusted::At(place, written) => !place.is_current() && (!in_head || *written < self.recently()),
+                Entrusted::No => entry.born <= until,
+                Entrusted::At(place) => !place.is_current(),
                 Entrusted::Asked | Entrusted::Never => false,
             }
     }
 
     /// Deposits a copy of a connection that waits, if that should be, or brings its place up to date.
     pub(crate) fn entrust(&self, io: &Io, entry: &Rc<Entry>) {
-        if !self.wants_copy(entry, !io.ahead.is_empty()) {
+        if !self.wants_copy(entry) {
             return;
         }
-        let (Some(carrier), Ok(socket)) = (self.departures.carrier(), io.duplicate()) else {
+        let copies = &self.departures.copies;
+        let (Some(custodian), Ok(socket)) = (copies.custodian(), io.duplicate()) else {
             entry.traffic.entrusted.replace(Entrusted::Never);
             return;
         };
         let copy = describe(socket, io.ahead.clone(), entry);
         match entry.traffic.entrusted.replace(Entrusted::No) {
-            Entrusted::At(mut place, _) => {
-                let entrusted = if carrier.renew(&mut place, &copy) {
-                    Entrusted::At(place, self.recently())
+            Entrusted::At(mut place) => {
+                let entrusted = if custodian.renew(&mut place, &copy) {
+                    Entrusted::At(place)
                 } else {
                     place.vacate();
                     Entrusted::Never
@@ -161,8 +223,8 @@ impl Local {
             }
             Entrusted::No | Entrusted::Asked | Entrusted::Never => {
                 entry.traffic.entrusted.replace(Entrusted::Asked);
-                if self.departures.copies.add(entry, copy) {
-                    self.departures.copies.deposit(&*carrier, self.gauges(), self.recently());
+                if copies.add(entry, copy) {
+                    copies.deposit(self.gauges());
                 } else {
                     self.departures.wake();
                 }

@@ -30,6 +30,8 @@ pub(crate) struct WorkerGauges {
     pub(crate) running_since_before: AtomicUsize,
     /// Connections that have left for the next process.
     pub(crate) handed_over: AtomicUsize,
+    /// Copies of connections that were deposited.
+    pub(crate) entrusted: AtomicUsize,
     /// How long that has taken, in microseconds.
     pub(crate) handover_usec: AtomicU64,
     /// The number of the last heartbeat answered.
@@ -131,6 +133,11 @@ impl Gauges {
     pub fn handover_time(&self) -> Duration {
         let longest = self.workers().iter().map(|worker| worker.handover_usec.load(Ordering::Relaxed)).max();
         Duration::from_micros(longest.unwrap_or(0))
+    }
+
+    /// Copies of connections that were deposited so far.
+    pub(crate) fn entrusted(&self) -> usize {
+        self.workers().iter().map(|worker| worker.entrusted.load(Ordering::Relaxed)).sum()
     }
 
     /// Whether a drain has begun.

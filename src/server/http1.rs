@@ -209,7 +209,7 @@ async fn drive<A: App>(
             return Poll::Ready(Left::Leave);
         }
         let in_head = standing == Standing::Head;
-        if local.wants_copy(entry, in_head) {
+        if local.wants_copy(entry) {
             return Poll::Ready(Left::Entrust { in_head });
         }
         match standing {

@@ -166,7 +166,7 @@ impl Drop for Io {
     fn drop(&mut self) {
         let Some(stream) = &self.stream else { return };
         // A copy that lies in a vault would keep the connection open for the client.
-        if let Entrusted::At(place, _) = self.traffic.entrusted.replace(Entrusted::Never) {
+        if let Entrusted::At(place) = self.traffic.entrusted.replace(Entrusted::Never) {
             stream.shutdown(Shutdown::Both);
             place.vacate();
         }

@@ -27,11 +27,13 @@ pub mod upgrade;
 mod worker;
 
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use app::{App, Observer};
 use census::CensusTaker;
@@ -43,7 +45,11 @@ use registry::{Local, Phase, Route};
 use upgrade::Handlers;
 use worker::{Command, Crew, Lost};
 
-use crate::handover::{Carried, Carrier};
+use crate::handover::{Carried, Carrier, Custodian};
+
+/// How long all workers together may go without depositing the copy of a connection, before those that haven't said that
+/// they are done count as stuck.
+const ENTRUSTS_WITHIN: Duration = Duration::from_millis(50);
 
 /// How a server is set up.
 pub struct Options {
@@ -196,6 +202,31 @@ impl Server {
     /// Lets every connection leave with `carrier` as soon as it is free, from the moment that the server closes.
     pub fn carry_with(&self, carrier: &Arc<dyn Carrier>) {
         self.tell(|| Command::Carry(Arc::clone(carrier)));
+    }
+
+    /// Has copies kept of all connections that wait, from now until they leave; returns once those are safe that were
+    /// accepted before, but waits for no worker that gets stuck.
+    pub async fn entrust_all(&self, custodian: &Arc<dyn Custodian>) {
+        // A second time for those that one worker had accepted for another, which had them later than its first order.
+        for _ in 0..2 {
+            let done: Vec<_> = self.workers.iter().map(|worker| {
+                let (done, asked) = oneshot::channel();
+                let _ = worker.send(Command::Entrust(Arc::clone(custodian), done)); // a worker that is gone drops it
+                asked
+            }).collect();
+            let mut all_done = pin!(async {
+                for done in done {
+                    let _ = done.await;
+                }
+            });
+            let mut before = None;
+            while before != Some(self.gauges.entrusted()) {
+                before = Some(self.gauges.entrusted());
+                if timeout(ENTRUSTS_WITHIN, &mut all_done).await.is_ok() {
+                    break;
+                }
+            }
+        }
     }
 
     /// What tells whether the workers are alive.

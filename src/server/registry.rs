@@ -22,7 +22,6 @@ use super::gauges::{Gauges, WorkerGauges};
 use super::limits::Limits;
 use super::traffic::Traffic;
 use super::upgrade::lent::{Home, Returning};
-use crate::handover::Carrier;
 
 /// How often deadlines are looked at, and so how late a timeout may be.
 pub(crate) const SWEEP: Duration = Duration::from_millis(250);
@@ -110,7 +109,7 @@ impl Entry {
         }
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -249,6 +248,7 @@ impl Local {
     /// Registers a connection for as long as the returned value lives. It is counted already, by whoever accepted it.
     pub(crate) fn register(self: &Rc<Self>, entry: Entry) -> Registered {
         let entry = Rc::new(entry);
+        self.departures.copies.welcome(&entry);
         let mut entries = self.entries.borrow_mut();
         let key = entries.insert(Rc::clone(&entry));
         if entries.len() == 1 {
@@ -271,11 +271,14 @@ impl Local {
         }
         self.phase.set(phase);
         self.announced.send_replace(phase);
-        for (_, entry) in self.entries.borrow().iter() {
-            entry.wake();
-        }
+        self.wake_if(|_| true);
         self.gauges().phase.fetch_add(1, Ordering::Release);
         self.progress.notify_one();
+    }
+
+    /// Wakes the connections of which something is true.
+    pub(crate) fn wake_if(&self, is_true: impl Fn(&Entry) -> bool) {
+        self.entries.borrow().iter().filter(|(_, entry)| is_true(entry)).for_each(|(_, entry)| entry.wake());
     }
 
     /// Wakes every connection whose deadline has passed.
@@ -287,16 +290,8 @@ impl Local {
                 entry.deadline.set(None);
                 entry.expired.set(true);
                 entry.wake();
-            } else if self.wants_copy(entry, true) && !entry.busy() {
-                entry.wake();
             }
         }
-    }
-
-    /// From now on connections can leave, and until they do their copies are deposited.
-    pub(crate) fn open_departures(&self, carrier: Arc<dyn Carrier>) {
-        self.departures.open(carrier);
-        self.sweep();
     }
 
     /// Counts the connections by what they are doing.

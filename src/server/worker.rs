@@ -25,7 +25,7 @@ use super::listener::{AcceptError, Listener, Listening};
 use super::registry::{Entry, Local, Phase, Registered, Route, SWEEP, SWEEP_CLOSING};
 use super::upgrade::watch;
 use super::{connection, http1 as h1, http2 as h2};
-use crate::handover::{Carried, Carrier};
+use crate::handover::{Carried, Carrier, Custodian};
 use crate::journal::{self, Event, Pace};
 
 /// How long to leave the backlog alone when the system lacks descriptors or memory.
@@ -33,6 +33,9 @@ const BREATHER: Duration = Duration::from_millis(100);
 
 /// Most threads at a time that read files for one worker; tokio's default, 512, is a machine full of them.
 const FILE_THREADS: usize = 32;
+
+/// How long at most, while a drain settles, a connection that has just been accepted waits for its copy to be deposited.
+const NEWCOMERS_EVERY: Duration = Duration::from_millis(20);
 
 /// How often the same trouble is journaled.
 const TROUBLE_REPORTED_EVERY: Duration = Duration::from_secs(1);
@@ -47,7 +50,9 @@ pub(crate) enum Command {
     Serve(Detached, ConnectionInfo, OwnedSemaphorePermit),
     /// Take in connections from another process, and say how many could be.
     Adopt(Vec<Arrival>, oneshot::Sender<usize>),
-    /// Let connections leave, from `Closing` on, and deposit copies of them until then.
+    /// Have copies of all connections deposited that wait, now and until they leave, and say when they are.
+    Entrust(Arc<dyn Custodian>, oneshot::Sender<()>),
+    /// Let connections leave, from `Closing` on.
     Carry(Arc<dyn Carrier>),
     /// Enter a phase.
     Phase(Phase),
@@ -130,12 +135,17 @@ fn run<A: App>(
         spawn_local(async move { local.departures.see_off(&local).await });
         let _ = ready.send(Ok(worker.local.index));
         let mut sweep = sweeping(SWEEP);
+        let mut newcomers = sweeping(NEWCOMERS_EVERY);
         loop {
             let command = tokio::select! {
                 command = commands.recv() => command,
                 // A worker without connections sleeps.
                 _ = sweep.tick(), if worker.local.is_occupied() => {
                     worker.local.sweep();
+                    continue;
+                }
+                _ = newcomers.tick(), if worker.local.departures.copies.have_newcomers() => {
+                    worker.local.entrust_newcomers();
                     continue;
                 }
                 () = worker.local.occupied.notified() => continue,
@@ -152,7 +162,8 @@ fn run<A: App>(
                     let number = arrivals.into_iter().filter_map(|arrival| adopt(&worker, arrival)).count();
                     let _ = answer.send(number);
                 }
-                Some(Command::Carry(carrier)) => worker.local.open_departures(carrier),
+                Some(Command::Entrust(custodian, done)) => worker.local.entrust_all(custodian, done),
+                Some(Command::Carry(carrier)) => worker.local.departures.open(carrier),
                 Some(Command::Phase(Phase::Cut)) => {
                     worker.local.enter(Phase::Cut);
                     return Ok(()); // and with the runtime all connections go
