@@ -20,6 +20,9 @@ const MESSAGES_AT_MOST: usize = 1 << 20;
 /// Most descriptors that room is made for on the word of a ledger: it costs 8 bytes each.
 const ROOM_AT_MOST: usize = 1 << 20;
 
+/// Descriptors that room is made for beside those that have come: the table takes 8 bytes for each.
+const SPARE_ROOM: usize = 4000;
+
 /// What was found in the store.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -76,19 +79,18 @@ pub fn former_generation(stored: &[Stored]) -> Option<u64> {
 pub fn make_room(stored: &[Stored], most: usize) {
     let deposited = |one: &Stored| Some(Reader::open(one.descriptor.try_clone().ok()?).ok()?.deposited as usize);
     let expected: usize = stored.iter().filter_map(deposited).fold(0, usize::saturating_add);
-    if let Some(any) = stored.first() {
-        make_room_for(&any.descriptor, expected.min(most));
-    }
+    make_room_for(expected, most);
 }
 
-/// Makes room for so many descriptors, with the help of any one.
+/// Makes room for so many descriptors and a few thousand more, `most` at most.
 ///
 /// To be called before any thread is started: later, the kernel waits for all processors each time that it doubles a
-/// process's table of descriptors (synchronize_rcu), which takes ten thousand connections a tenth of a second.
-pub fn make_room_for(any: &OwnedFd, number: usize) {
-    if let Ok(highest) = i32::try_from(number.min(ROOM_AT_MOST)) {
-        // The table doesn't shrink when this is dropped.
-        let _ = rustix::io::fcntl_dupfd_cloexec(any, highest);
+/// process's table of descriptors (synchronize_rcu), which takes ten thousand connections a tenth of a second, and ten
+/// milliseconds when a drain begins and copies need descriptors.
+pub fn make_room_for(number: usize, most: usize) {
+    if let Ok(highest) = i32::try_from(number.saturating_add(SPARE_ROOM).min(most).min(ROOM_AT_MOST)) {
+        // Any descriptor does, and the table doesn't shrink when this one is dropped.
+        let _ = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), highest);
     }
 }
 

@@ -224,7 +224,8 @@ impl Deposit {
         let silent = passed.is_err();
         let mut refused = passed.err();
         pairs.all.retain(|pair| {
-            let kept = pair.ledger.is_kept() || (!silent && pair.look_whether_kept().map_err(|why| refused = Some(why)).is_ok());
+            let kept = pair.ledger.is_kept()
+                || (!silent && pair.look_whether_kept().map_err(|why| refused = Some(why)).is_ok());
             if !kept {
                 self.forget(pair);
             }

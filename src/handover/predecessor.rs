@@ -31,7 +31,7 @@ impl Predecessor {
         if let Some(stderr) = descriptors.pop() {
             rustix::stdio::dup2_stderr(&stderr)?;
         }
-        adopt::make_room_for(&socket, hello.connections.min(most));
+        adopt::make_room_for(hello.connections, most);
         Ok(Self { socket: Arc::new(socket), hello })
     }
 

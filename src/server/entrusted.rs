@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::exchange::Peer;
 use super::gauges::WorkerGauges;
@@ -100,6 +100,7 @@ pub(crate) struct Copies {
     until: Cell<Option<Instant>>,
     /// Who has come since.
     newcomers: RefCell<Vec<Rc<Entry>>>,
+    came: Notify,
     /// Copies that wait for others, to be deposited together.
     waiting: RefCell<Vec<(Rc<Entry>, Carried)>>,
     /// Told when all that were asked to have been deposited.
@@ -120,8 +121,17 @@ impl Copies {
     /// A connection has come.
     pub(super) fn welcome(&self, entry: &Rc<Entry>) {
         if self.are_taken() {
-            self.newcomers.borrow_mut().push(Rc::clone(entry));
+            let mut newcomers = self.newcomers.borrow_mut();
+            newcomers.push(Rc::clone(entry));
+            if newcomers.len() == 1 {
+                self.came.notify_one();
+            }
         }
+    }
+
+    /// Waits until there is a newcomer again after there was none.
+    pub(crate) async fn came(&self) {
+        self.came.notified().await;
     }
 
     /// Whether any has come whose copy isn't deposited yet.

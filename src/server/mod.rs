@@ -209,11 +209,15 @@ impl Server {
     pub async fn entrust_all(&self, custodian: &Arc<dyn Custodian>) {
         // A second time for those that one worker had accepted for another, which had them later than its first order.
         for _ in 0..2 {
-            let done: Vec<_> = self.workers.iter().map(|worker| {
-                let (done, asked) = oneshot::channel();
-                let _ = worker.send(Command::Entrust(Arc::clone(custodian), done)); // a worker that is gone drops it
-                asked
-            }).collect();
+            let done: Vec<_> = self
+                .workers
+                .iter()
+                .map(|worker| {
+                    let (done, asked) = oneshot::channel();
+                    let _ = worker.send(Command::Entrust(Arc::clone(custodian), done)); // a worker that is gone drops it
+                    asked
+                })
+                .collect();
             let mut all_done = pin!(async {
                 for done in done {
                     let _ = done.await;

@@ -149,6 +149,7 @@ fn run<A: App>(
                     continue;
                 }
                 () = worker.local.occupied.notified() => continue,
+                () = worker.local.departures.copies.came() => continue,
             };
             match command {
                 Some(Command::Serve(stream, info, permit)) => {
