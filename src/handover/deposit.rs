@@ -458,6 +458,44 @@ mod tests {
     }
 
     #[test]
+    fn copies_that_do_not_fit_go_into_the_next_pair() {
+        let roomy = Size { slots: 10_000, spill: 1 << 20 };
+        let small = Size { slots: 100, ..roomy };
+        // One by one, or many at a time; and how many of the pairs are kept.
+        for (size, at_a_time, number, kept) in [(small, 64, 500, 8), (roomy, 1, 500, 8), (small, 64, 500, 2)] {
+            let (notifier, store, _folder) = systemd(2 * kept);
+            let deposit = open(&notifier, size, QUEUE);
+            let copies = some(number, |_| 0);
+            let places: Vec<_> = copies.chunks(at_a_time).flat_map(|copies| deposit.entrust(copies)).collect();
+            assert_eq!(places.len(), number);
+            let leave = places.iter().filter(|place| deposit.keeps(place)).count();
+            drop(deposit);
+            let found = adopt::read(store.lock().unwrap().drain(..).collect(), usize::MAX);
+            let expected = number.min(kept * size.slots.min(200) as usize);
+            assert_eq!((leave, found.connections.len()), (expected, expected));
+        }
+    }
+
+    #[test]
+    fn no_more_vaults_are_filled_with_copies_than_leave_room_for_others() {
+        let (notifier, _store, _folder) = systemd(64);
+        let deposit = open(&notifier, Size { slots: 10, spill: 1 << 20 }, QUEUE);
+        assert_eq!(deposit.entrust(&some(100, |_| 0)).len(), 10 * PAIRS_OF_COPIES);
+        assert!(deposit.carry(some(100, |_| 0)).is_empty());
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_forgotten() {
+        let (notifier, _store, _folder) = systemd(64);
+        let deposit = open(&notifier, SIZE, QUEUE);
+        let mut places = deposit.entrust(&some(3, |_| 0));
+        deposit.withdraw();
+        assert!(deposit.entrust(&some(3, |_| 0)).is_empty());
+        assert!(!deposit.renew(&mut places[0], &connection(0, 10).0));
+        assert_eq!(deposit.carry(some(3, |_| 0)).len(), 3);
+    }
+
+    #[test]
     fn a_head_that_is_too_long_stays_alone() {
         let size = Size { slots: 100, spill: 1000 };
         let (came, stay) = across(64, size, QUEUE, some(40, |index| if index == 7 { 2000 } else { 100 }));

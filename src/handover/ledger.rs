@@ -398,6 +398,24 @@ mod tests {
     }
 
     #[test]
+    fn a_head_that_comes_byte_by_byte_takes_up_little_more_than_at_once() {
+        let mut ledger = Ledger::create(1, Size { slots: 4, spill: 20_000 }).unwrap();
+        let entered = ledger.enter(&[connection("http", b"G")]).unwrap();
+        let mut place = ledger.places(entered).remove(0);
+        ledger.deposited(entered).unwrap();
+        let head = &[b'x'; 4000];
+        for length in 2..=head.len() {
+            place.set_busy();
+            assert!(ledger.renew(&mut place, &connection("http", &head[..length])).unwrap());
+            assert!(place.is_current());
+        }
+        assert!(ledger.spilled <= 4 * head.len() as u64, "{}", ledger.spilled);
+        let mut reader = reader(&ledger);
+        let record = Record::decode(&reader.slots(0, 1)[0]).unwrap();
+        assert_eq!(reader.ahead(record.ahead).unwrap(), &head[..]);
+    }
+
+    #[test]
     fn nobody_can_take_a_page_away_or_unseal_it() {
         let ledger = Ledger::create(1, SIZE).unwrap();
         let file = ledger.duplicate().unwrap();

@@ -204,31 +204,33 @@ impl Server {
         self.tell(|| Command::Carry(Arc::clone(carrier)));
     }
 
-    /// Has copies kept of all connections that wait, from now until they leave; returns once those are safe that were
-    /// accepted before, but waits for no worker that gets stuck.
+    /// Has copies kept of all connections that wait, from now until they leave. Returns once those are safe that were
+    /// accepted before, but waits for no worker that is stuck.
     pub async fn entrust_all(&self, custodian: &Arc<dyn Custodian>) {
-        // A second time for those that one worker had accepted for another, which had them later than its first order.
-        for _ in 0..2 {
-            let done: Vec<_> = self
-                .workers
-                .iter()
-                .map(|worker| {
-                    let (done, asked) = oneshot::channel();
-                    let _ = worker.send(Command::Entrust(Arc::clone(custodian), done)); // a worker that is gone drops it
-                    asked
-                })
-                .collect();
-            let mut all_done = pin!(async {
-                for done in done {
-                    let _ = done.await;
-                }
-            });
-            let mut before = None;
-            while before != Some(self.gauges.entrusted()) {
-                before = Some(self.gauges.entrusted());
-                if timeout(ENTRUSTS_WITHIN, &mut all_done).await.is_ok() {
-                    break;
-                }
+        // Again for those that one worker had accepted for another, which got them later than its order.
+        let _ = self.entrusted(custodian).await && self.entrusted(custodian).await;
+    }
+
+    /// Gives one such order; says whether it was carried out.
+    async fn entrusted(&self, custodian: &Arc<dyn Custodian>) -> bool {
+        let ordered = self.workers.iter().map(|worker| {
+            let (done, is_done) = oneshot::channel();
+            let _ = worker.send(Command::Entrust(Arc::clone(custodian), done)); // a worker that is gone is done
+            is_done
+        });
+        let ordered: Vec<_> = ordered.collect();
+        let mut all_done = pin!(async {
+            for is_done in ordered {
+                let _ = is_done.await;
+            }
+        });
+        loop {
+            let before = self.gauges.entrusted();
+            if timeout(ENTRUSTS_WITHIN, &mut all_done).await.is_ok() {
+                return true;
+            }
+            if self.gauges.entrusted() == before {
+                return false;
             }
         }
     }

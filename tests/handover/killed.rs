@@ -1,84 +1,16 @@
 //! SIGKILL in the middle of a drain: once the service has said `STOPPING=1`, only busy connections are lost.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::client::{Answer, Client};
-use crate::support::fake_systemd::FakeSystemd;
+use crate::client::Client;
+use crate::support::container::allow_many_descriptors;
+use crate::support::held::Held;
+use crate::support::killed::{ALL, Waiting, has_gone_on, moment, rounds, wait_exactly};
 use crate::support::service::{Notification, Service};
 use crate::support::wait::{SOON, until};
 use crate::{CONFIG, adopted, systemd};
-
-/// How many drains are interrupted. `OUTLIVE_TEST_KILLS=200` for the full length.
-fn rounds() -> u32 {
-    std::env::var("OUTLIVE_TEST_KILLS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(12)
-}
-
-/// What may happen in the first of them: a drain that closes has nothing left to do after that.
-const COURSE: Duration = Duration::from_millis(24);
-
-/// Moments of a drain that are spread over its course, most of them over its beginning.
-fn moment(round: u32) -> Duration {
-    const GOLDEN: f64 = 0.618_033_988_75;
-    COURSE.mul_f64((f64::from(round) * GOLDEN).fract().powi(3))
-}
-
-fn wait_exactly(time: Duration) {
-    let began = Instant::now();
-    while began.elapsed() < time {
-        thread::yield_now();
-    }
-}
-
-/// Connections that wait in every way that there is.
-struct Waiting {
-    idle: Vec<Client>,
-    half: Vec<Client>,
-    fresh: Vec<Client>,
-}
-
-const IDLE: usize = 250;
-const HALF: usize = 30;
-const FRESH: usize = 20;
-const ALL: usize = IDLE + HALF + FRESH;
-
-impl Waiting {
-    fn connect(systemd: &FakeSystemd) -> Self {
-        let some = |number| (0..number).map(|_| Client::tcp(systemd.http())).collect::<Vec<_>>();
-        let mut waiting = Self { idle: some(IDLE), half: some(HALF), fresh: some(FRESH) };
-        waiting.idle.iter_mut().for_each(|client| drop(client.get("/live?live")));
-        waiting.half.iter_mut().for_each(|client| client.send("GET /live?live HTTP/1.1\r\nHo"));
-        // Accepted: this one was accepted after them.
-        Client::tcp(systemd.http()).get("/live?live");
-        waiting
-    }
-
-    /// Asks the next process on each of them, and returns how many have gone on. The others must have ended.
-    fn gone_on(&mut self) -> usize {
-        let idle = self.idle.iter_mut().map(|client| client.try_get("/live?live"));
-        let half =
-            self.half.iter_mut().map(|client| client.try_send("st: test\r\n\r\n").and_then(|()| client.try_answer()));
-        let fresh = self.fresh.iter_mut().map(|client| client.try_get("/live?live"));
-        idle.chain(half).chain(fresh).filter(has_gone_on).count()
-    }
-}
-
-/// Whether a connection has gone on. If not, it must have ended: nobody waits for an answer that doesn't come.
-fn has_gone_on(answer: &Result<Answer, String>) -> bool {
-    match answer {
-        Ok(answer) => {
-            answer.generation();
-            true
-        }
-        Err(error) => {
-            let ended = ["closed after \"\"", "reset", "Broken pipe"];
-            assert!(ended.iter().any(|words| error.contains(words)), "{error}");
-            false
-        }
-    }
-}
 
 /// Begins a drain, waits until it is said, and returns how long that took.
 fn begin_drain(service: &Service) -> Duration {
@@ -100,8 +32,8 @@ fn while_it_closes() {
     let config = CONFIG.replace("[drain]", "[drain]\nsettle = \"0s\"");
     let mut service = systemd.start(&config);
     let mut slowest = Duration::ZERO;
-    for round in 0..rounds() {
-        let mut waiting = Waiting::connect(&systemd);
+    for round in 0..rounds(12) {
+        let mut waiting = Waiting::connect(systemd.http());
         let mut running: Vec<_> = (0..5).map(|_| Client::tcp(systemd.http())).collect();
         running.iter_mut().for_each(|client| client.ask("/slow"));
 
@@ -113,7 +45,7 @@ fn while_it_closes() {
         assert_eq!(waiting.gone_on(), ALL, "killed {:?} after STOPPING=1\n{}", moment(round), next.story());
         service = next;
     }
-    println!("{} connections went on, none was lost; STOPPING=1 after {slowest:?} at most", rounds() as usize * ALL);
+    println!("{} connections went on, none was lost; STOPPING=1 after {slowest:?} at most", rounds(12) as usize * ALL);
 }
 
 /// Everything is still served meanwhile. Those who ask as it is killed are answered, or their connections end.
@@ -123,10 +55,10 @@ fn while_it_settles() {
     let systemd = systemd();
     let mut service = systemd.start(CONFIG);
     let (mut slowest, mut asked, mut answered) = (Duration::ZERO, 0, 0);
-    for round in 0..rounds() {
+    for round in 0..rounds(12) {
         let mut running = Client::tcp(systemd.http());
         running.ask("/slower");
-        let mut waiting = Waiting::connect(&systemd);
+        let mut waiting = Waiting::connect(systemd.http());
         let mut asking: Vec<_> = (0..ASKING).map(|_| Client::tcp(systemd.http())).collect();
         asking.iter_mut().for_each(|client| drop(client.get("/live?live")));
 
@@ -143,7 +75,7 @@ fn while_it_settles() {
         running.try_answer().expect_err("it was busy");
         service = next;
     }
-    println!("{} connections went on, none was lost; STOPPING=1 after {slowest:?} at most", rounds() as usize * ALL);
+    println!("{} connections went on, none was lost; STOPPING=1 after {slowest:?} at most", rounds(12) as usize * ALL);
     println!("of {asked} who asked just before, {answered} were answered by one process or the other");
 }
 
@@ -155,10 +87,10 @@ fn after_it_has_served_while_it_settles() {
     let systemd = systemd();
     let mut service = systemd.start(CONFIG);
     let mut slowest = Duration::ZERO;
-    for _ in 0..rounds().div_ceil(4) {
+    for _ in 0..rounds(12).div_ceil(4) {
         let mut running = Client::tcp(systemd.http());
         running.ask("/slower");
-        let mut waiting = Waiting::connect(&systemd);
+        let mut waiting = Waiting::connect(systemd.http());
         begin_drain(&service);
 
         waiting.idle.iter_mut().for_each(|client| drop(client.get("/live?live")));
@@ -191,8 +123,8 @@ fn before_the_drain_has_begun() {
     let systemd = systemd();
     let mut service = systemd.start(CONFIG);
     let mut survivors = 0;
-    for round in 0..rounds() {
-        let mut waiting = Waiting::connect(&systemd);
+    for round in 0..rounds(12) {
+        let mut waiting = Waiting::connect(systemd.http());
         service.signal(Signal::TERM);
         wait_exactly(moment(round) / 8);
         kill(&mut service);
@@ -204,7 +136,7 @@ fn before_the_drain_has_begun() {
         survivors += gone_on;
         service = next;
     }
-    println!("{survivors} of {} connections went on", rounds() as usize * ALL);
+    println!("{survivors} of {} connections went on", rounds(12) as usize * ALL);
 }
 
 /// What was sent to systemd outlives the process that sent it.
@@ -215,7 +147,7 @@ fn before_systemd_has_read_anything() {
     service.wait_for_line("Serving");
     let mut running = Client::tcp(systemd.http());
     running.ask("/slower");
-    let mut waiting = Waiting::connect(&systemd);
+    let mut waiting = Waiting::connect(systemd.http());
     service.signal(Signal::TERM);
     service.wait_for_line("draining");
     service.signal(Signal::KILL);
@@ -225,6 +157,45 @@ fn before_systemd_has_read_anything() {
     let next = systemd.start(CONFIG);
     assert_eq!(waiting.gone_on(), ALL, "{}", next.story());
     running.try_answer().expect_err("it was busy");
+}
+
+/// It is said soon after the signal, however many connections wait.
+#[test]
+fn a_drain_begins_soon() {
+    allow_many_descriptors();
+    let systemd = systemd();
+    let mut service = systemd.start(CONFIG);
+    for number in [300, 1000, 10_000] {
+        let mut idle: Vec<_> = (0..number).map(|_| Client::tcp(systemd.http())).collect();
+        idle.iter_mut().for_each(|client| drop(client.get("/live?live")));
+        let mut running = Client::tcp(systemd.http());
+        running.ask("/slower");
+        Client::tcp(systemd.http()).get("/live?live");
+        let took = begin_drain(&service);
+        kill(&mut service);
+        println!("{number} idle connections: STOPPING=1 after {took:?}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        service = systemd.start(CONFIG);
+        assert!(adopted(&service).starts_with(&format!("Adopted {number} of ")), "{}", service.said());
+    }
+}
+
+/// A worker that is stuck holds up neither the drain nor what the others do.
+#[test]
+fn while_a_worker_is_stuck() {
+    let systemd = systemd();
+    let mut service = systemd.start(CONFIG);
+    let mut idle: Vec<_> = (0..100).map(|_| Client::tcp(systemd.http())).collect();
+    idle.iter_mut().for_each(|client| drop(client.get("/live?live")));
+    let held = Held::thread(service.pid(), "worker-0");
+    let took = begin_drain(&service);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    service.signal(Signal::KILL);
+    drop(held);
+    service.wait_for_exit();
+    let next = systemd.start(CONFIG);
+    let gone_on = idle.iter_mut().map(|client| client.try_get("/live?live")).filter(has_gone_on).count();
+    assert!((1..100).contains(&gone_on), "those of the other worker: {gone_on}, {}", next.story());
 }
 
 /// Once the bulk has left and only busy connections remain, only those are lost.

@@ -7,7 +7,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod client;
 mod hostile;
 mod killed;
 mod left_behind;
@@ -16,6 +15,7 @@ mod without_loss;
 
 use rustix::io::pread;
 use rustix::process::Signal;
+use support::bytewise as client;
 use support::fake_systemd::FakeSystemd;
 use support::service::Service;
 

@@ -8,8 +8,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-#[path = "../handover/client.rs"]
-mod client;
 mod control;
 mod failed;
 mod last_good;
@@ -25,6 +23,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use support::OUTLIVE;
+use support::bytewise as client;
 use support::fake_systemd::FakeSystemd;
 use support::service::Service;
 use support::wait::{SOON, until};

@@ -9,6 +9,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod arrivals;
+pub mod bytewise;
 pub mod cgroup;
 pub mod client;
 pub mod container;
@@ -19,6 +20,7 @@ pub mod fake_systemd;
 pub mod held;
 pub mod hostile;
 pub mod journal;
+pub mod killed;
 pub mod other_build;
 pub mod rehearsal;
 pub mod running;

@@ -10,6 +10,7 @@ mod handover;
 mod hardening;
 mod hostile;
 mod journal;
+mod killed;
 mod last_good;
 mod load;
 mod rehearse;

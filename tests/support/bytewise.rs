@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::wait::SOON;
+use super::wait::SOON;
 
 /// A connection.
 pub struct Client {
