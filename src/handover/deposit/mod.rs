@@ -9,16 +9,19 @@
 //! one event the priority -8 and the other -7 (its versions 252 and 257). So copies are safe from SIGKILL as soon as
 //! the notifications have left this process.
 
+mod pair;
+
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::ledger::{Entered, Ledger, Size};
+use pair::{Added, Pair};
+
+use super::ledger::Size;
 use super::place::Place;
-use super::vault::{BATCH, QUEUE, Refused, Vault};
+use super::vault::{BATCH, QUEUE};
 use super::{Carried, Carrier, Custodian, ledger_name, vault_name};
 use crate::journal::{self, Event};
 use crate::systemd::notify::Notifier;
@@ -97,54 +100,6 @@ impl Pairs {
     }
 }
 
-#[derive(Debug)]
-struct Pair {
-    names: [String; 2],
-    vault: Vault,
-    ledger: Ledger,
-    /// Messages with copies in its queue.
-    copies: usize,
-}
-
-/// What became of a batch.
-enum Added {
-    /// It, or its beginning, is in the vault.
-    All(Entered),
-    /// Its first connection has no room in any pair.
-    TooLong,
-    /// It has none in this pair.
-    NoRoom,
-}
-
-impl Pair {
-    fn add(&mut self, batch: &[Carried]) -> Result<Added, DepositError> {
-        let entered = self.ledger.enter(batch)?;
-        if entered.number == 0 {
-            return Ok(if self.ledger.is_empty() { Added::TooLong } else { Added::NoRoom });
-        }
-        let sockets: Vec<_> = batch[..entered.number].iter().map(|one| one.socket.as_fd()).collect();
-        match self.vault.send(entered.first, &sockets) {
-            Ok(()) => {
-                self.ledger.deposited(entered)?;
-                Ok(Added::All(entered))
-            }
-            Err(Refused::Full) => Ok(Added::NoRoom),
-            Err(Refused::InFlight) => Err(DepositError::InFlight),
-            Err(Refused::Other(error)) => Err(io::Error::from(error).into()),
-        }
-    }
-
-    /// To be called once systemd has read that it is to keep the pair.
-    fn look_whether_kept(&self) -> Result<(), DepositError> {
-        if self.vault.is_kept() {
-            self.ledger.set_kept();
-            return Ok(());
-        }
-        // systemd may never have got it.
-        Err(if may_send()? { DepositError::NotKept } else { DepositError::InFlight })
-    }
-}
-
 impl Deposit {
     /// Sends systemd a vault and its ledger to keep, and waits for nothing: copies can be entrusted to it at once.
     ///
@@ -178,16 +133,16 @@ impl Deposit {
 
     /// Sends systemd one more pair. Waits for nothing.
     fn open_next(&self, pairs: &mut Pairs) -> Result<(), DepositError> {
-        let ledger = Ledger::create(self.generation, self.size)?;
-        let (vault, kept) = Vault::new(self.queue)?;
-        let names = [ledger_name(self.generation, pairs.opened), vault_name(self.generation, pairs.opened)];
         // In this order: where a vault is, there is its ledger.
-        self.notifier.store(&names[0], ledger.duplicate()?);
-        self.notifier.store(&names[1], kept);
+        let names = [ledger_name(self.generation, pairs.opened), vault_name(self.generation, pairs.opened)];
+        let (pair, ends) = Pair::new(names, self.generation, self.size, self.queue)?;
+        for (name, end) in pair.names.iter().zip(ends) {
+            self.notifier.store(name, end);
+        }
         if let Some(Pair { ledger, .. }) = pairs.all.last() {
             ledger.complete()?;
         }
-        pairs.all.push(Pair { names, vault, ledger, copies: 0 });
+        pairs.all.push(pair);
         pairs.opened += 1;
         Ok(())
     }
@@ -289,12 +244,6 @@ impl Deposit {
             let _ = ledger.complete(); // the next process only says so
         }
     }
-}
-
-/// Whether the kernel lets this process send any descriptor at all.
-fn may_send() -> io::Result<bool> {
-    let (probe, other) = Vault::new(QUEUE)?;
-    Ok(!matches!(probe.send(0, &[other.as_fd()]), Err(Refused::InFlight)))
 }
 
 impl Carrier for Deposit {

@@ -24,9 +24,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bytes::Bytes;
-use rustix::fs::{FileType, MemfdFlags, SealFlags};
-use rustix::io::{pread, pwrite, retry_on_intr};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::{pwrite, retry_on_intr};
+
+mod reader;
+
+pub(super) use reader::Reader;
 
 use super::Carried;
 use super::place::{Book, Place, Room};
@@ -43,12 +46,6 @@ const SLOT: u64 = record::SIZE as u64;
 
 /// Bytes of names that fit.
 const NAMES_AT_MOST: usize = (SLOTS_AT - NAMES_AT) as usize;
-
-/// Slots that any ledger may have, whoever wrote it.
-const SLOTS_AT_MOST: u32 = 1 << 20;
-
-/// Bytes read ahead that are read from any ledger, whoever wrote it.
-const SPILL_AT_MOST: u64 = 64 << 20;
 
 /// Room for a head that goes on arriving: twice what has arrived, and no less than this many bytes, so that a head which
 /// comes byte by byte takes up little more than the same one at once.
@@ -221,101 +218,6 @@ impl Ledger {
     }
 }
 
-/// A file that can't be read as a ledger.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LedgerError {
-    /// It can't be read at all.
-    #[error("it cannot be read: {0}")]
-    Read(#[from] io::Error),
-    /// It is something else.
-    #[error("it is no ledger")]
-    Strange,
-    /// Another version has written it.
-    #[error("its format is version {0}, and this process knows version {VERSION} only")]
-    Version(u16),
-}
-
-/// A ledger that another process has written, and of which nothing is believed.
-#[derive(Debug)]
-pub(super) struct Reader {
-    file: OwnedFd,
-    pub(super) generation: u64,
-    /// How many connections its writer says that it has deposited.
-    pub(super) deposited: u32,
-    pub(super) complete: bool,
-    slots: u32,
-    names: Vec<Arc<str>>,
-    /// Bytes read ahead that may yet be read: records that share them would take up any amount of memory.
-    spill_left: u64,
-}
-
-impl Reader {
-    pub(super) fn open(file: OwnedFd) -> Result<Self, LedgerError> {
-        let status = rustix::fs::fstat(&file).map_err(io::Error::from)?;
-        if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
-            return Err(LedgerError::Strange);
-        }
-        let mut header = [0; NAMES_AT as usize];
-        read(&file, &mut header, 0)?;
-        let field = |at: usize| u32::from_le_bytes(std::array::from_fn(|index| header[at + index]));
-        let version = u16::from_le_bytes([header[8], header[9]]);
-        if &header[..8] != MAGIC {
-            return Err(LedgerError::Strange);
-        }
-        if version != VERSION {
-            return Err(LedgerError::Version(version));
-        }
-        let generation = u64::from_le_bytes(std::array::from_fn(|index| header[16 + index]));
-        let mut names = vec![0; (field(28) as usize).min(NAMES_AT_MOST)];
-        read(&file, &mut names, NAMES_AT)?;
-        Ok(Self {
-            file,
-            generation,
-            deposited: field(12),
-            complete: header[10] == 1,
-            slots: field(24).min(SLOTS_AT_MOST),
-            names: parse_names(&names),
-            spill_left: SPILL_AT_MOST,
-        })
-    }
-
-    /// The bytes of a slot's record; `None` if there is no such slot.
-    pub(super) fn slots(&self, first: u32, number: usize) -> Vec<[u8; record::SIZE]> {
-        let number = number.min(self.slots.saturating_sub(first) as usize);
-        let mut bytes = vec![0; number * record::SIZE];
-        if read(&self.file, &mut bytes, SLOTS_AT + u64::from(first) * SLOT).is_err() {
-            return Vec::new();
-        }
-        bytes.chunks_exact(record::SIZE).filter_map(|slot| slot.try_into().ok()).collect()
-    }
-
-    /// The name of a listener.
-    pub(super) fn listener(&self, index: u16) -> Option<&Arc<str>> {
-        self.names.get(usize::from(index))
-    }
-
-    /// Bytes that were read ahead.
-    pub(super) fn ahead(&mut self, ahead: Ahead) -> Option<Bytes> {
-        self.spill_left = self.spill_left.checked_sub(u64::from(ahead.length))?;
-        let mut bytes = vec![0; ahead.length as usize];
-        read(&self.file, &mut bytes, ahead.at).ok()?;
-        Some(bytes.into())
-    }
-}
-
-/// Reads names until there are no more, or one is broken: those before it are good.
-fn parse_names(mut table: &[u8]) -> Vec<Arc<str>> {
-    let mut names = Vec::new();
-    while let Some((length, rest)) = table.split_first_chunk()
-        && let Some((name, rest)) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))
-        && let Ok(name) = std::str::from_utf8(name)
-    {
-        names.push(name.into());
-        table = rest;
-    }
-    names
-}
-
 pub(super) fn write(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = retry_on_intr(|| pwrite(file, bytes, at))?;
@@ -328,18 +230,6 @@ pub(super) fn write(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result
     Ok(())
 }
 
-fn read(file: &OwnedFd, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let read = retry_on_intr(|| pread(file, &mut *bytes, at))?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        bytes = &mut bytes[read..];
-        at = at.checked_add(read as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -347,8 +237,10 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::reader::LedgerError;
     use super::*;
     use crate::handover::record::Standing;
+    use bytes::Bytes;
 
     const SIZE: Size = Size { slots: 4, spill: 100 };
 

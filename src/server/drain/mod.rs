@@ -1,10 +1,11 @@
 //! The drain: from the wish to end to the end, within a window.
 //!
 //! It *settles*: the requests that ran when it began finish, while everything else is still served, and copies of what
-//! waits are deposited for the next process. Then it *closes*:
-//! nothing is accepted any more, the last requests finish, connections leave for the next process if there is a way
-//! there, and are closed if not. At the end of the window what still runs is cut and counted. A hammer goes straight
-//! there, past nothing but the connections that can leave at once.
+//! waits are kept true for the next process. Then it *closes*: nothing is accepted any more, the last requests finish,
+//! connections leave for the next process if there is a way there, and are closed if not. At the end of the window what
+//! still runs is cut and counted. A hammer goes straight there, past nothing but the connections that can leave at once.
+
+mod plan;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -13,116 +14,21 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use super::Server;
 use super::gauges::Gauges;
-use super::last_exit::LastExit;
 use super::registry::Phase;
-use crate::handover::Carrier;
 use crate::journal::{self, DrainSummary, Event};
-use crate::systemd::unit::StopTimeout;
 
-/// The window where nothing sets a limit from outside: a terminal, a container's main process.
-pub const WINDOW_ALONE: Duration = Duration::from_secs(30);
-
-/// The window under systemd as long as `TimeoutStopSec=` isn't known: less than what the shipped unit says.
-pub const WINDOW_UNKNOWN: Duration = Duration::from_secs(25);
+pub use plan::{Plan, WINDOW_ALONE, WINDOW_UNKNOWN, Way, Window, window_within};
 
 /// How long settling may take at most without a window.
 const SETTLE_AT_MOST: Duration = Duration::from_secs(300);
 
 /// How long workers may take to name the requests that have to be cut, and then to end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// How long after the window the process ends in any case, whatever it is stuck in: longer than naming and cutting take.
-const LAST_EXIT: Duration = Duration::from_millis(450);
-
-/// How much sooner than SIGKILL the window must end at least: later than the last exit.
-const LEAST_MARGIN: Duration = Duration::from_millis(600);
-
-/// How long a drain may take: `None` is for as long as it needs.
-pub type Window = Option<Duration>;
-
-/// The window that a unit's time to stop leaves: a tenth less, but no more than five seconds less, so that cutting and
-/// exiting are over before SIGKILL.
-#[must_use]
-pub fn window_within(timeout: StopTimeout) -> Window {
-    let StopTimeout::After(timeout) = timeout else { return None };
-    let margin = (timeout / 10).clamp(LEAST_MARGIN, Duration::from_secs(5)).min(timeout / 2);
-    Some(timeout - margin)
-}
-
-/// How a drain is to go.
-#[derive(Debug)]
-pub struct Plan {
-    /// What began it: `SIGTERM`.
-    pub cause: &'static str,
-    /// When that was.
-    pub began: Instant,
-    /// How long it may take; may change while it goes on.
-    pub window: watch::Receiver<Window>,
-    /// How long settling may take; `None`: half the window.
-    pub settle: Option<Duration>,
-    /// Whatever is received here, its cause, ends the drain at once.
-    pub hammer: mpsc::UnboundedReceiver<&'static str>,
-    /// Whether the service goes on in a process that serves already: then nobody should think it unhealthy.
-    pub succeeded: bool,
-    /// Told when nothing is accepted any more; listeners aren't held open longer than that then.
-    pub closed: Option<oneshot::Sender<()>>,
-    /// How many of other things have yet to end, for which a drain waits: older processes, since they are killed when it
-    /// is over, connections on their way to a successor, since they may come back, background tasks.
-    pub pending: Vec<watch::Receiver<usize>>,
-    /// A way for connections to the next process; until it is known whether there is one, the drain does not close.
-    pub way: Way,
-    /// Ends the process a little after the window, should the drain not come to its own end. `None`: the process isn't
-    /// the drain's to end.
-    pub last_exit: Option<LastExit>,
-}
-
-/// A way for connections to the next process.
-#[derive(Debug)]
-pub enum Way {
-    /// There is none.
-    Closed,
-    /// It is being opened.
-    Awaited(oneshot::Receiver<Arc<dyn Carrier>>),
-    /// The workers know of it.
-    Open,
-}
-
-impl Way {
-    /// Waits until it is known, and shows it to the workers.
-    async fn known(&mut self, server: &Server) {
-        if let Self::Awaited(carrier) = self {
-            *self = match carrier.await {
-                Ok(carrier) => {
-                    server.carry_with(&carrier);
-                    Self::Open
-                }
-                Err(_) => Self::Closed,
-            };
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        matches!(self, Self::Open)
-    }
-
-    fn is_awaited(&self) -> bool {
-        matches!(self, Self::Awaited(_))
-    }
-}
-
-impl Plan {
-    /// Sets the end of the window, after which the process ends whatever happens.
-    fn end_by(&self, end: Option<Instant>) {
-        if let Some(last_exit) = &self.last_exit {
-            last_exit.at(end.map(|end| end + LAST_EXIT));
-        }
-    }
-}
 
 #[derive(PartialEq, Eq)]
 enum Waited {
@@ -322,20 +228,4 @@ async fn cut(server: &mut Server) -> BTreeMap<String, usize> {
     let ended = async { while server.events.recv().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_WORDS, ended).await;
     routes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_window_leaves_time_to_exit() {
-        let within = |millis| window_within(StopTimeout::After(Duration::from_millis(millis))).map(|w| w.as_millis());
-        assert_eq!(within(30_000), Some(27_000));
-        assert_eq!(within(90_000), Some(85_000));
-        assert_eq!(within(5_000), Some(4_400));
-        assert_eq!(within(2_000), Some(1_400));
-        assert_eq!(within(500), Some(250));
-        assert_eq!(window_within(StopTimeout::Never), None);
-    }
 }
