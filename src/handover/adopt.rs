@@ -101,7 +101,9 @@ pub fn read(stored: Vec<Stored>, most: usize) -> Found {
     for ((generation, _), pair) in sort(stored, &mut found.names) {
         let generation = pair.ledger.as_ref().map_or(generation, |ledger| ledger.generation);
         found.report.generation = found.report.generation.max(Some(generation));
-        let deposited = pair.ledger.as_ref().map_or(0, |ledger| ledger.deposited as usize);
+        // Without its vault, which comes after it, the process was killed before it had left anything.
+        let left = pair.ledger.as_ref().filter(|_| pair.vault.is_some());
+        let deposited = left.map_or(0, |ledger| ledger.deposited as usize);
         found.report.complete &= pair.ledger.as_ref().is_some_and(|ledger| ledger.complete);
         let Came { all, gone } = read_pair(pair, most, &mut found);
         // A process that was killed between depositing and saying so has left more than it says.

@@ -69,7 +69,10 @@ fn waiting(systemd: &FakeSystemd) -> usize {
     const SLOTS: u64 = 65_536;
     const SLOT: usize = 64;
     let kept = systemd.store.duplicates();
-    let ledgers = kept.iter().filter(|(name, _)| name.contains("ledger"));
+    let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
+    // Without its vault, which comes after it, there is nothing to go on with.
+    let is_whole = |name: &str| name.contains("ledger") && names.contains(&name.replace("ledger", "vault").as_str());
+    let ledgers = kept.iter().filter(|(name, _)| is_whole(name));
     let count = |ledger| {
         let mut deposited = [0; 4];
         pread(ledger, &mut deposited, 12).unwrap();

@@ -11,15 +11,16 @@ pub fn rounds(usually: u32) -> u32 {
     std::env::var("OUTLIVE_TEST_KILLS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(usually)
 }
 
-/// What may happen in the first of them: a drain that closes has nothing left to do after that.
+/// How long a drain takes to let go of all who wait: a few milliseconds, if nobody keeps it waiting.
 const COURSE: Duration = Duration::from_millis(24);
 
-/// Moments of a drain that are spread over its course, most of them over its beginning.
+/// When to kill it: moments that are spread over its course, most of them over its beginning.
 pub fn moment(round: u32) -> Duration {
     const GOLDEN: f64 = 0.618_033_988_75;
     COURSE.mul_f64((f64::from(round) * GOLDEN).fract().powi(3))
 }
 
+/// Waits to the microsecond, as sleeping would not.
 pub fn wait_exactly(time: Duration) {
     let began = Instant::now();
     while began.elapsed() < time {
@@ -37,17 +38,21 @@ pub struct Waiting {
 const IDLE: usize = 250;
 const HALF: usize = 30;
 const FRESH: usize = 20;
+
 /// All of them.
 pub const ALL: usize = IDLE + HALF + FRESH;
 
 impl Waiting {
+    /// Connects, and returns once the service has accepted all of them.
     pub fn connect(service: SocketAddr) -> Self {
         let some = |number| (0..number).map(|_| Client::tcp(service)).collect::<Vec<_>>();
-        let mut waiting = Self { idle: some(IDLE), half: some(HALF), fresh: some(FRESH) };
+        let mut waiting = Self { idle: some(IDLE - 1), half: some(HALF), fresh: some(FRESH) };
         waiting.idle.iter_mut().for_each(|client| drop(client.get("/live?live")));
         waiting.half.iter_mut().for_each(|client| client.send("GET /live?live HTTP/1.1\r\nHo"));
-        // Accepted: this one was accepted after them.
-        Client::tcp(service).get("/live?live");
+        // All are accepted: this one was accepted after them.
+        let mut last = Client::tcp(service);
+        last.get("/live?live");
+        waiting.idle.push(last);
         waiting
     }
 
