@@ -264,6 +264,7 @@ impl Service {
         // Held until the process ends: the last words are bounded as well.
         let last_exit = LastExit::start();
         let deposit = self.setup.handover.then(|| handover::begin_deposit(&self.notifier, &self.gauges)).flatten();
+        // Before anyone hears of the drain: from then on only what is busy would be lost if the process were killed.
         if let Some(deposit) = &deposit {
             handover::entrust_all(&self.server, deposit, &self.notifier).await;
         }

@@ -2,7 +2,11 @@
 //! process be killed before the drain closes, they go on in the next one all the same.
 //!
 //! A copy is deposited while its connection waits, and its place in the ledger is kept true from then on: busy before a
-//! byte is read or a request begins ([`Entrusted::touch`]), and written anew when it waits again. When the drain closes, a
+//! byte is read or a request begins ([`Entrusted::touch`]), and written anew when it waits again: in the same poll in
+//! which the last bytes of an answer were taken by the kernel, or those of half a head were read. Not before: the next
+//! process would never send an answer that this one was killed over.
+//!
+//! All that wait as the drain begins have theirs before `STOPPING=1` is said; who comes later, within some milliseconds. When the drain closes, a
 //! connection with a true place has nothing left to do but to be let go of.
 
 use std::cell::{Cell, RefCell};

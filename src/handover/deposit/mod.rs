@@ -416,11 +416,12 @@ mod tests {
             let deposit = open(&notifier, size, QUEUE);
             let copies = some(number, |_| 0);
             let places: Vec<_> = copies.chunks(at_a_time).flat_map(|copies| deposit.entrust(copies)).collect();
-            assert_eq!(places.len(), number);
+            let expected = number.min(kept * size.slots.min(200) as usize);
+            // One that isn't kept takes copies until that is noticed.
+            assert!((expected..=number).contains(&places.len()), "{}", places.len());
             let leave = places.iter().filter(|place| deposit.keeps(place)).count();
             drop(deposit);
             let found = adopt::read(store.lock().unwrap().drain(..).collect(), usize::MAX);
-            let expected = number.min(kept * size.slots.min(200) as usize);
             assert_eq!((leave, found.connections.len()), (expected, expected));
         }
     }

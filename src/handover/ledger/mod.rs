@@ -19,6 +19,8 @@
 //! | 65 536 | 64 each | slots |
 //! | after them | | bytes read ahead |
 
+mod reader;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -26,8 +28,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::{pwrite, retry_on_intr};
-
-mod reader;
 
 pub(super) use reader::Reader;
 
