@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -38,12 +39,10 @@ struct TestApp {
 impl App for TestApp {
     type Body = Full<Bytes>;
     type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>>>>;
 
-    fn call(
-        &self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
-        self.clone().answer(request)
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
+        Box::pin(self.clone().answer(request))
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -48,12 +49,10 @@ struct Lines {
 impl App for Lines {
     type Body = Empty<Bytes>;
     type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Empty<Bytes>>, Infallible>>>>;
 
-    fn call(
-        &self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Empty<Bytes>>, Infallible>> + use<> {
-        self.clone().answer(request)
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
+        Box::pin(self.clone().answer(request))
     }
 }
 

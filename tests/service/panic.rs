@@ -3,7 +3,7 @@
 //! No route of the service panics, so the test takes its place with an application of its own.
 
 use std::convert::Infallible;
-use std::future::ready;
+use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -32,11 +32,9 @@ struct Panics;
 impl App for Panics {
     type Body = Full<Bytes>;
     type Error = Infallible;
+    type Future = Ready<Result<Response<Full<Bytes>>, Infallible>>;
 
-    fn call(
-        &self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
         let exchange = request.body().exchange().unwrap();
         exchange.set_route(request.uri().path().into());
         assert_ne!(request.uri().path(), "/panic", "as asked");
