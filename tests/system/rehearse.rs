@@ -14,7 +14,7 @@ on_every_systemd!(a_restart_of_nginx_refuses_connections);
 /// milliseconds, which none of the fresh ones might meet.
 const LOAD: &str = "--connections 32 --fresh 16 --idle 200 --half 10 --rounds 3 --every 700ms";
 
-/// How many refusals each restart must show: of sixteen clients that come fifty times a second, for nearly a second.
+/// How many refusals each restart must show: of sixteen clients that come fifty times a second, for a second or more.
 const REFUSED_AT_LEAST: u64 = 100;
 
 /// Where nginx is put, with the loader and the libraries of the system that it comes from.
@@ -37,7 +37,7 @@ pid /run/nginx.pid;
 worker_processes 2;
 events { worker_connections 4096; }
 http {
-    access_log off; keepalive_requests 1000000; client_header_timeout 1s;
+    access_log off; keepalive_requests 1000000; client_header_timeout 1500ms;
     client_body_temp_path /run/nginx-body; proxy_temp_path /run/nginx-proxy; fastcgi_temp_path /run/nginx-fastcgi;
     uwsgi_temp_path /run/nginx-uwsgi; scgi_temp_path /run/nginx-scgi;
     server { listen 127.0.0.1:8081 backlog=4096; location / { return 200 hello; } }
