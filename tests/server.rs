@@ -1,33 +1,31 @@
 //! The server in this process, spoken to over real sockets: what it answers to good, odd and bad clients, and how it
 //! ends.
 
+#[path = "support/in_process.rs"]
+mod in_process;
+
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use in_process::{PATIENCE, closed, options, plan, serve, until};
 use outlive::journal::DrainSummary;
 use outlive::server::app::{App, Observer};
 use outlive::server::body::RequestBody;
 use outlive::server::drain::{Plan, drain};
 use outlive::server::exchange::{Exchange, Outcome};
-use outlive::server::gauges::Gauges;
 use outlive::server::limits::Limits;
-use outlive::server::listener::Listener;
-use outlive::server::upgrade::Handlers;
 use outlive::server::{Options, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
-
-/// Nothing here takes that long unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers by path, as the tests need it.
 #[derive(Clone, Default)]
@@ -38,12 +36,10 @@ struct TestApp {
 impl App for TestApp {
     type Body = Full<Bytes>;
     type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>>>>;
 
-    fn call(
-        &self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
-        self.clone().answer(request)
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
+        Box::pin(self.clone().answer(request))
     }
 }
 
@@ -96,19 +92,11 @@ struct Running {
 }
 
 async fn start_with(workers: usize, max_connections: usize, limits: Limits) -> Running {
-    let listener = Listener::tcp("http", SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let address = listener.address.parse().unwrap();
     let seen = Arc::new(Seen::default());
     let (sender, started) = mpsc::unbounded_channel();
-    let options = Options {
-        workers: NonZeroUsize::new(workers).unwrap(),
-        max_connections,
-        limits,
-        gauges: Arc::new(Gauges::new(1, workers)),
-        observer: Some(Arc::clone(&seen) as Arc<dyn Observer>),
-        handlers: Handlers::default(),
-    };
-    let server = Server::start(TestApp { started: Some(sender) }, vec![listener], options).await.unwrap();
+    let observer = Some(Arc::clone(&seen) as Arc<dyn Observer>);
+    let options = Options { max_connections, limits, observer, ..options(workers) };
+    let (server, address) = serve(TestApp { started: Some(sender) }, options).await;
     Running { server, address, seen, started }
 }
 
@@ -129,44 +117,7 @@ impl Running {
     }
 
     async fn drain(&mut self, window: Duration, settle: Option<Duration>) -> DrainSummary {
-        let (_hammer, fallen) = mpsc::unbounded_channel();
-        self.drain_with(window, settle, fallen).await
-    }
-
-    async fn drain_with(
-        &mut self,
-        window: Duration,
-        settle: Option<Duration>,
-        hammer: mpsc::UnboundedReceiver<&'static str>,
-    ) -> DrainSummary {
-        let (_sender, window) = watch::channel(Some(window));
-        drain(
-            &mut self.server,
-            Plan {
-                cause: "test",
-                began: Instant::now(),
-                window,
-                settle,
-                hammer,
-                way: outlive::server::drain::Way::Closed,
-                succeeded: false,
-                closed: None,
-                pending: Vec::new(),
-                last_exit: None,
-            },
-        )
-        .await
-    }
-
-    /// Waits until `condition` holds for the server's numbers.
-    async fn until(&self, condition: impl Fn(&Gauges) -> bool) {
-        timeout(PATIENCE, async {
-            while !condition(self.server.gauges()) {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
-        .expect("the numbers never got there");
+        drain(&mut self.server, Plan { settle, ..plan(window) }).await
     }
 }
 
@@ -224,13 +175,6 @@ impl Client {
         })
         .await
         .expect("no answer in time")
-    }
-
-    /// Whether the server ends the connection in good order, without another byte.
-    async fn closed(&mut self) {
-        let mut byte = [0];
-        let read = timeout(PATIENCE, self.0.read(&mut byte)).await.expect("still open").expect("no reset");
-        assert_eq!(read, 0, "the server sent something instead of closing");
     }
 }
 
@@ -310,7 +254,7 @@ async fn a_body_too_long_to_discard_ends_the_connection_after_a_clean_answer() {
     assert_eq!((answer.status(), answer.says_close()), (200, true));
     // Not reset while the client is still sending, for a moment at least.
     client.send(vec![b'x'; 100_000]).await;
-    client.closed().await;
+    closed(&mut client.0).await;
 }
 
 #[tokio::test]
@@ -325,7 +269,7 @@ async fn expect_continue_is_answered_only_if_the_body_is_wanted() {
     client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n").await;
     let answer = client.answer().await;
     assert_eq!((answer.status(), answer.says_close()), (200, true));
-    client.closed().await;
+    closed(&mut client.0).await;
 }
 
 #[tokio::test]
@@ -361,7 +305,7 @@ async fn a_head_that_never_ends_gets_408_however_it_begins() {
     let mut first = running.connect().await;
     first.send("GET / HT").await;
     assert_eq!(first.answer().await.status(), 408);
-    first.closed().await;
+    closed(&mut first.0).await;
 
     let mut second = running.connect().await;
     second.get("/").await;
@@ -393,8 +337,8 @@ async fn idle_connections_are_closed_in_good_order() {
     let mut used = running.connect().await;
     used.get("/").await;
     let began = Instant::now();
-    fresh.closed().await;
-    used.closed().await;
+    closed(&mut fresh.0).await;
+    closed(&mut used.0).await;
     assert!(began.elapsed() >= Duration::from_millis(800), "{:?}", began.elapsed());
 }
 
@@ -414,8 +358,8 @@ async fn a_client_that_reads_nothing_is_cut() {
     let running = start_with(1, 100, hasty()).await;
     let mut client = running.connect().await;
     client.send("GET /large HTTP/1.1\r\nHost: t\r\n\r\n").await;
-    running.until(|gauges| gauges.accepted() == 1).await;
-    running.until(|gauges| gauges.connections() == 0).await;
+    until(&running.server, |gauges| gauges.accepted() == 1).await;
+    until(&running.server, |gauges| gauges.connections() == 0).await;
     // A whole request before that was fine.
     assert_eq!(running.connect().await.get("/").await.status(), 200);
 }
@@ -526,7 +470,7 @@ async fn a_drain_settles_and_serves_everybody_meanwhile() {
     assert_eq!((summary.cut, summary.cut_routes.as_str()), (0, ""));
     assert!(summary.settle >= Duration::from_millis(300), "{summary:?}");
     assert!(summary.close < Duration::from_secs(2), "{summary:?}");
-    idle.closed().await;
+    closed(&mut idle.0).await;
 }
 
 /// Gives the drain, which runs in the same task, its turn.
@@ -551,7 +495,7 @@ async fn without_settling_a_drain_accepts_no_more_and_ends_answers_with_close() 
         tokio::join!(running.drain(Duration::from_secs(10), Some(Duration::ZERO)), waits_in_the_backlog, slow.answer());
     assert!(waits, "accepted while closing");
     assert_eq!((answer.status(), answer.says_close()), (200, true));
-    slow.closed().await;
+    closed(&mut slow.0).await;
     assert_eq!(summary.cut, 0);
     assert_eq!(summary.finished, 1);
 }
@@ -615,7 +559,8 @@ async fn the_hammer_ends_a_drain_at_once() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         hammer.send("SIGUSR2").unwrap();
     };
-    let (summary, ()) = tokio::join!(running.drain_with(Duration::from_secs(60), None, fallen), strike);
+    let (summary, ()) =
+        tokio::join!(drain(&mut running.server, Plan { hammer: fallen, ..plan(Duration::from_secs(60)) }), strike);
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!((summary.cut, summary.cut_routes.as_str()), (1, "/never (1)"));
 }

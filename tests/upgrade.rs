@@ -1,11 +1,14 @@
 //! Upgraded connections, with two servers in this process: what the application has of them, how a drain ends them, and
 //! how they go on in the next process.
 
+#[path = "support/in_process.rs"]
+mod in_process;
+
 use std::convert::Infallible;
 use std::io::Read as _;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,6 +16,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Empty;
+use in_process::{PATIENCE, closed, options, plan, serve, until};
 use outlive::handover::parcel::Parcel;
 use outlive::handover::record::Standing;
 use outlive::handover::{Carried, Carrier};
@@ -20,18 +24,13 @@ use outlive::journal::DrainSummary;
 use outlive::server::app::App;
 use outlive::server::body::RequestBody;
 use outlive::server::drain::{Plan, Way, drain};
-use outlive::server::gauges::Gauges;
 use outlive::server::limits::Limits;
-use outlive::server::listener::Listener;
 use outlive::server::upgrade::{Connection, Handlers, Leave, Refusal, STATE_AT_MOST};
 use outlive::server::{Options, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-
-/// Nothing here takes that long unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 const GREETING: &str = "GET /echo HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: lines\r\n\r\n";
 
@@ -48,12 +47,10 @@ struct Lines {
 impl App for Lines {
     type Body = Empty<Bytes>;
     type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Empty<Bytes>>, Infallible>>>>;
 
-    fn call(
-        &self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Empty<Bytes>>, Infallible>> + use<> {
-        self.clone().answer(request)
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
+        Box::pin(self.clone().answer(request))
     }
 }
 
@@ -175,18 +172,10 @@ struct Running {
 }
 
 async fn start_with(max_connections: usize, limits: Limits, known: bool) -> Running {
-    let listener = Listener::tcp("http", SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let address = listener.address.parse().unwrap();
     let (sender, refused) = mpsc::unbounded_channel();
-    let options = Options {
-        workers: NonZeroUsize::new(2).unwrap(),
-        max_connections,
-        limits,
-        gauges: Arc::new(Gauges::new(1, 2)),
-        observer: None,
-        handlers: if known { handlers() } else { Handlers::new() },
-    };
-    let server = Server::start(Lines { refused: sender }, vec![listener], options).await.unwrap();
+    let handlers = if known { handlers() } else { Handlers::new() };
+    let options = Options { max_connections, limits, handlers, ..options(2) };
+    let (server, address) = serve(Lines { refused: sender }, options).await;
     Running { server, address, refused }
 }
 
@@ -222,36 +211,12 @@ impl Running {
     }
 
     async fn drain(&mut self, window: Duration, carrier: Option<Arc<dyn Carrier>>) -> DrainSummary {
-        let (_hammer, fallen) = mpsc::unbounded_channel();
-        let (_sender, window) = watch::channel(Some(window));
-        let plan = Plan {
-            cause: "test",
-            began: Instant::now(),
-            window,
-            settle: Some(Duration::ZERO),
-            hammer: fallen,
-            way: carrier.map_or(Way::Closed, |carrier| {
-                let (found, is_found) = oneshot::channel();
-                found.send(carrier).unwrap();
-                Way::Awaited(is_found)
-            }),
-            succeeded: false,
-            closed: None,
-            pending: Vec::new(),
-            last_exit: None,
-        };
-        drain(&mut self.server, plan).await
-    }
-
-    /// Waits until `condition` holds for the server's numbers.
-    async fn until(&self, condition: impl Fn(&Gauges) -> bool) {
-        timeout(PATIENCE, async {
-            while !condition(self.server.gauges()) {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
-        .expect("the numbers never got there");
+        let way = carrier.map_or(Way::Closed, |carrier| {
+            let (found, is_found) = oneshot::channel();
+            found.send(carrier).unwrap();
+            Way::Awaited(is_found)
+        });
+        drain(&mut self.server, Plan { settle: Some(Duration::ZERO), way, ..plan(window) }).await
     }
 }
 
@@ -289,12 +254,6 @@ impl Client {
         self.send(line).await;
         self.line().await
     }
-
-    /// Whether the server ends the connection in good order, without another byte.
-    async fn closed(&mut self) {
-        let read = timeout(PATIENCE, self.0.read(&mut [0])).await.expect("still open").expect("no reset");
-        assert_eq!(read, 0, "the server sent something instead of closing");
-    }
 }
 
 #[tokio::test]
@@ -311,8 +270,8 @@ async fn the_application_has_the_connection_until_it_drops_it() {
     assert_eq!((census.upgraded, census.busy, census.idle, census.fresh), (1, 0, 0, 0));
     client.0.shutdown().await.unwrap();
     assert_eq!(client.line().await, "goodbye\n");
-    client.closed().await;
-    running.until(|gauges| gauges.connections() == 0 && gauges.upgraded() == 0).await;
+    closed(&mut client.0).await;
+    until(&running.server, |gauges| gauges.connections() == 0 && gauges.upgraded() == 0).await;
 }
 
 #[tokio::test]
@@ -332,7 +291,7 @@ async fn a_client_that_still_sends_reads_the_last_word() {
     // More than the application will ever read: to close the socket with that in it would reset the connection.
     client.send(&"more\n".repeat(2000)).await;
     assert_eq!(client.line().await, "goodbye\n");
-    client.closed().await;
+    closed(&mut client.0).await;
     running.drain(PATIENCE, None).await;
 }
 
@@ -349,8 +308,8 @@ async fn a_request_that_is_not_granted_its_upgrade_changes_nothing() {
         .send(&GREETING.replace("/echo", "/plain").replace("Connection: upgrade", "Connection: upgrade, close"))
         .await;
     assert!(client.head().await.starts_with("HTTP/1.1 200 "));
-    client.closed().await;
-    running.until(|gauges| gauges.connections() == 0 && gauges.upgraded() == 0).await;
+    closed(&mut client.0).await;
+    until(&running.server, |gauges| gauges.connections() == 0 && gauges.upgraded() == 0).await;
 }
 
 #[tokio::test]
@@ -366,7 +325,7 @@ async fn timeouts_are_not_for_upgraded_connections() {
         let mut idle = Client(TcpStream::connect(running.address).await.unwrap());
         idle.send(&GREETING.replace("/echo", "/plain")).await;
         idle.head().await;
-        idle.closed().await;
+        closed(&mut idle.0).await;
     }
     assert_eq!(quiet.ask("ne\n").await, "1 HALF A LINE\n");
 }
@@ -377,7 +336,7 @@ async fn the_limit_of_connections_counts_them() {
     let first = running.upgraded("/away").await;
     let mut second = Client(TcpStream::connect(running.address).await.unwrap());
     second.send(GREETING).await;
-    running.until(|gauges| gauges.upgraded() == 1).await;
+    until(&running.server, |gauges| gauges.upgraded() == 1).await;
     assert!(timeout(Duration::from_millis(300), second.0.read_u8()).await.is_err(), "beyond the limit");
     drop(first);
     assert!(second.head().await.starts_with("HTTP/1.1 101 "));
@@ -390,7 +349,7 @@ async fn a_drain_tells_them_and_waits() {
     client.send("half").await;
     let (summary, goodbye) = tokio::join!(running.drain(PATIENCE, None), async {
         let goodbye = client.line().await;
-        client.closed().await;
+        closed(&mut client.0).await;
         goodbye
     });
     assert_eq!(goodbye, "goodbye\n");
@@ -445,8 +404,8 @@ async fn goes_on(path: &str) {
     let gauges = next.server.gauges();
     assert_eq!((gauges.connections(), gauges.upgraded()), (1, 1));
     client.0.shutdown().await.unwrap();
-    client.closed().await;
-    next.until(|gauges| gauges.connections() == 0 && gauges.upgraded() == 0).await;
+    closed(&mut client.0).await;
+    until(&next.server, |gauges| gauges.connections() == 0 && gauges.upgraded() == 0).await;
 }
 
 #[tokio::test]
@@ -466,7 +425,7 @@ async fn without_a_handler_they_are_closed_and_counted() {
     let mut client = running.upgraded("/move").await;
     let (next, adopted) = cross(&mut running, false).await;
     assert_eq!((adopted.whole, adopted.unhandled, adopted.total()), (0, 1, 1));
-    client.closed().await;
+    closed(&mut client.0).await;
     assert_eq!(next.server.gauges().connections(), 0);
 }
 
@@ -483,7 +442,7 @@ async fn what_cannot_leave_comes_back() {
             while refused.recv().await.expect("the application runs") != Refusal::NoWay {}
             assert_eq!(client.ask("o\n").await, "2 TWO\n");
             client.0.shutdown().await.unwrap();
-            client.closed().await;
+            closed(&mut client.0).await;
         });
         assert_eq!((summary.cut, summary.handed_over), (0, 0));
     }
@@ -500,8 +459,8 @@ async fn a_handlers_panic_ends_its_own_connection() {
     let parcel = Parcel { handler: "panic".into(), route: "".into(), state: Bytes::new() };
     carried[0].ahead = parcel.encode(b"");
     next.server.adopt(carried).await;
-    client.closed().await;
-    next.until(|gauges| gauges.connections() == 0).await;
+    closed(&mut client.0).await;
+    until(&next.server, |gauges| gauges.connections() == 0).await;
     let mut other = next.upgraded("/echo").await;
     assert_eq!(other.ask("a\n").await, "1 A\n");
 }

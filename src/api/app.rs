@@ -73,8 +73,9 @@ pub(super) struct Direct<C>(pub(super) C);
 impl<C: Call> App for Direct<C> {
     type Body = C::Body;
     type Error = C::Error;
+    type Future = C::Future;
 
-    fn call(&self, request: Request<Body>) -> impl Future<Output = Result<Response<C::Body>, C::Error>> + use<C> {
+    fn call(&self, request: Request<Body>) -> C::Future {
         self.0.call(request)
     }
 }

@@ -29,11 +29,9 @@ pub(super) struct Each<A> {
 impl<A: App> App for Each<A> {
     type Body = Either<A::Body, AnyBody>;
     type Error = BoxError;
+    type Future = Answering<A::Future>;
 
-    fn call(
-        &self,
-        mut request: Request<Body>,
-    ) -> impl Future<Output = Result<Response<Self::Body>, BoxError>> + use<A> {
+    fn call(&self, mut request: Request<Body>) -> Answering<A::Future> {
         if let (false, Some(connection)) = (self.others.is_empty() && self.extend.is_empty(), request.body().shared()) {
             for extend in &self.extend {
                 extend(&connection, request.extensions_mut());
@@ -48,7 +46,7 @@ impl<A: App> App for Each<A> {
 
 pin_project! {
     #[project = AnsweringProjected]
-    enum Answering<F> {
+    pub(super) enum Answering<F> {
         Main { #[pin] answer: F },
         Other { answer: AnyAnswer },
     }

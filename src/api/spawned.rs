@@ -1,7 +1,7 @@
 //! An application whose futures run on a runtime of the program's own.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use http::{Request, Response};
 use tokio::runtime::Handle;
@@ -31,21 +31,22 @@ impl<T> Drop for AbortOnDrop<T> {
 impl<C: Call<Body: Send, Error: Send, Future: Send>> App for Spawned<C> {
     type Body = C::Body;
     type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<C::Body>, BoxError>>>>;
 
-    fn call(&self, request: Request<Body>) -> impl Future<Output = Result<Response<C::Body>, BoxError>> + use<C> {
+    fn call(&self, request: Request<Body>) -> Self::Future {
         let answer = self.call.call(request);
         let guarded = async move {
             let mut answer = pin!(answer);
             poll_fn(|cx| panics::poll(answer.as_mut(), cx)).await
         };
         let mut task = AbortOnDrop(self.runtime.spawn(guarded));
-        async move {
+        Box::pin(async move {
             match (&mut task.0).await {
                 Ok(Ok(answer)) => answer.map_err(Into::into),
                 // To be caught once more, and reported with its request.
                 Ok(Err(panic)) => panics::again(panic),
                 Err(_) => Err("the runtime that it was to run on has ended".into()),
             }
-        }
+        })
     }
 }

@@ -21,12 +21,12 @@ pub trait App: Clone + 'static {
     /// Why a request can't be answered.
     type Error: Into<BoxError>;
 
+    /// An answer on its way.
+    type Future: Future<Output = Result<Response<Self::Body>, Self::Error>> + 'static;
+
     /// Answers one request; its [exchange](RequestBody::exchange) is with its body. An error becomes a 500, and so does a
     /// panic.
-    fn call(
-        &self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + use<Self>;
+    fn call(&self, request: Request<RequestBody>) -> Self::Future;
 }
 
 /// Is told of every exchange that has ended: an access log, for one.

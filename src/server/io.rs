@@ -2,14 +2,15 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use rustix::net::Shutdown;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::io::retry_on_intr;
+use rustix::net::{SendFlags, Shutdown};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::entrusted::Entrusted;
@@ -65,11 +66,28 @@ impl Stream {
         }
     }
 
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
-            Self::Unix(stream) => stream.try_write(bytes),
+            Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Unix(stream) => stream.poll_write_ready(cx),
         }
+    }
+
+    /// Writes what the socket takes at once, or fails with `WouldBlock`.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = None;
+        // Not by way of libc, whose calls are points of cancellation: that is two locked instructions each.
+        let mut write = |socket: BorrowedFd<'_>| {
+            let number = retry_on_intr(|| rustix::net::send(socket, bytes, SendFlags::NOSIGNAL))?;
+            written = Some(number);
+            // A socket that took only a part is full: no need to ask it once more.
+            if number < bytes.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        };
+        let tried = match self {
+            Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, || write(stream.as_fd())),
+            Self::Unix(stream) => stream.try_io(Interest::WRITABLE, || write(stream.as_fd())),
+        };
+        written.map_or_else(|| tried.map(|()| 0), Ok)
     }
 
     fn shutdown(&self, how: Shutdown) {
@@ -197,10 +215,17 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = match self.stream_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = loop {
+            match self.stream().poll_write_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+            match self.stream().try_write(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => break Poll::Ready(written),
+            }
         };
         self.wrote(&result);
         result

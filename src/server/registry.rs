@@ -3,7 +3,7 @@
 //! Everything here belongs to one worker's thread. Deadlines are kept in plain cells and looked at by one sweep four
 //! times a second, instead of a timer for each connection that every request would have to wind up again.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -61,7 +61,7 @@ pub(crate) struct Entry {
     pub(crate) expired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Requests that run on it: one at most on HTTP/1.
-    running: RefCell<Vec<Arc<Exchange>>>,
+    running: RefCell<Slab<Arc<Exchange>>>,
     /// HTTP/1: the route of the request whose answer's last bytes wait for the client to take them, or that the
     /// connection was upgraded by. Not the exchange: that holds on to hyper's read buffer, which would have to be
     /// allocated anew for the next request.
@@ -91,7 +91,7 @@ impl Entry {
             deadline: Cell::new(None),
             expired: Cell::new(false),
             waker: RefCell::new(None),
-            running: RefCell::new(Vec::new()),
+            running: RefCell::new(Slab::new()),
             flushing: RefCell::new(None),
             upgraded: Cell::new(false),
             returning: RefCell::new(None),
@@ -164,7 +164,7 @@ impl Entry {
 
     /// The routes of the requests, or of the upgraded connection, that would be lost if it were cut now.
     fn at_stake(&self) -> Vec<Route> {
-        let mut all: Vec<Route> = self.running.borrow().iter().map(|exchange| Some(exchange.label())).collect();
+        let mut all: Vec<Route> = self.running.borrow().iter().map(|(_, exchange)| Some(exchange.label())).collect();
         if (self.traffic.write_blocked() || self.upgraded.get()) && all.is_empty() {
             all.extend(self.flushing.borrow().clone());
         }
@@ -362,7 +362,8 @@ impl Drop for Upgraded<'_> {
 
 /// A request that runs, from its head to the end of its answer; however it ends, dropping this accounts for it.
 pub(crate) struct InFlight {
-    pub(crate) exchange: Arc<Exchange>,
+    /// Where its exchange is in the entry's books. A reference of its own would cost two locked instructions a request.
+    key: usize,
     pub(crate) status: Option<StatusCode>,
     pub(crate) outcome: Outcome,
     pub(crate) entry: Rc<Entry>,
@@ -374,10 +375,10 @@ impl InFlight {
     pub(crate) fn begin(local: &Rc<Local>, entry: &Rc<Entry>, exchange: Arc<Exchange>) -> Self {
         entry.traffic.entrusted.touch();
         local.gauges().request_begins();
-        entry.running.borrow_mut().push(Arc::clone(&exchange));
+        let key = entry.running.borrow_mut().insert(exchange);
         entry.requests.set(entry.requests.get() + 1);
         Self {
-            exchange,
+            key,
             status: None,
             outcome: Outcome::Aborted,
             entry: Rc::clone(entry),
@@ -388,6 +389,11 @@ impl InFlight {
 }
 
 impl InFlight {
+    /// The request and its answer.
+    pub(crate) fn exchange(&self) -> Ref<'_, Exchange> {
+        Ref::map(self.entry.running.borrow(), |running| &*running[self.key])
+    }
+
     /// The request's body was left half-read.
     pub(crate) fn misaligned(&self) {
         self.entry.misaligned.set(true);
@@ -398,15 +404,10 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let gauges = self.local.gauges();
         gauges.request_ends();
-        {
-            let mut running = self.entry.running.borrow_mut();
-            if let Some(at) = running.iter().position(|one| Arc::ptr_eq(one, &self.exchange)) {
-                running.swap_remove(at);
-            }
-        }
+        let exchange = self.entry.running.borrow_mut().remove(self.key);
         if self.outcome == Outcome::Complete {
             gauges.request_was_answered();
-            self.entry.flushing.replace(Some(self.exchange.route().cloned()));
+            self.entry.flushing.replace(Some(exchange.route().cloned()));
         } else if self.outcome == Outcome::Aborted && self.local.phase() == Phase::Cut {
             self.outcome = Outcome::Cut;
         }
@@ -417,7 +418,7 @@ impl Drop for InFlight {
             self.local.progress.notify_one();
         }
         if let Some(observer) = &self.local.observer {
-            observer.ended(&self.exchange, self.status, self.outcome);
+            observer.ended(&exchange, self.status, self.outcome);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
+use http::response::Parts as Head;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
@@ -42,7 +43,7 @@ pub(crate) enum Protocol {
 
 /// The service of one connection.
 pub(crate) struct ConnectionService<A> {
-    app: Rc<A>,
+    app: A,
     local: Rc<Local>,
     entry: Rc<Entry>,
     protocol: Protocol,
@@ -53,17 +54,16 @@ impl<A> Unpin for ConnectionService<A> {}
 
 impl<A> ConnectionService<A> {
     pub(crate) fn new(app: A, local: Rc<Local>, entry: Rc<Entry>, protocol: Protocol) -> Self {
-        Self { app: Rc::new(app), local, entry, protocol }
+        Self { app, local, entry, protocol }
     }
 }
 
 impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A> {
     type Response = Response<AnswerBody<A::Body>>;
     type Error = Infallible;
-    // Boxed, because it is large and hyper moves it twice: that took as many instructions as the allocation does.
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
+    type Future = Exchanging<A::Future, A::Body>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Exchanging<A::Future, A::Body> {
         let upgradeable = self.protocol == Protocol::Http1 && request.extensions().get::<OnUpgrade>().is_some();
         if upgradeable {
             request.extensions_mut().insert(Leave::of(self.local.home(&self.entry)));
@@ -85,12 +85,17 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
             .then(|| Arc::new(Mutex::new(None)) as Leftover);
         let expects = leftover.is_some() && request.headers().contains_key(EXPECT);
         let request = request.map(|body| RequestBody::new(body, leftover.clone(), exchange));
-        Box::pin(Exchanging {
-            app: Rc::clone(&self.app),
-            call: A::call,
-            request: Some(request),
-            answer: None,
-            too_many,
+        // Asked at once: a request is large, and every place that it is kept in on the way costs a copy.
+        let asked = if too_many {
+            Asked::Not { why: Some(NoAnswer::TooManyFields) }
+        } else {
+            match panics::catch(|| Asked::Answering { answer: self.app.call(request) }) {
+                Ok(asked) => asked,
+                Err(panic) => Asked::Not { why: Some(NoAnswer::Panicked(panic)) },
+            }
+        };
+        Exchanging {
+            asked,
             discarding: None,
             timer: None,
             flight: Some(flight),
@@ -98,25 +103,27 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnectionService<A>
             expects,
             upgradeable,
             protocol: self.protocol,
-        })
+        }
     }
 }
 
 /// The rest of a body that nobody wanted is being read, and then the answer can go out; whether something is left.
-type Discarding<B> = Pin<Box<dyn Future<Output = (Response<Inner<B>>, bool)>>>;
+type Discarding<B> = Pin<Box<dyn Future<Output = (Head, Inner<B>, bool)>>>;
+
+pin_project! {
+    /// What the application was asked.
+    #[project = AskedProjected]
+    enum Asked<F> {
+        Answering { #[pin] answer: F },
+        Not { why: Option<NoAnswer> },
+    }
+}
 
 pin_project! {
     /// An exchange, until its answer begins.
-    struct Exchanging<A, C, F, B> {
-        app: Rc<A>,
-        // How to ask the application, whose future has no name.
-        call: C,
-        // A request is large, and every move of it into another place copies it: it goes from here into the
-        // application's future.
-        request: Option<Request<RequestBody>>,
+    pub(crate) struct Exchanging<F, B> {
         #[pin]
-        answer: Option<F>,
-        too_many: bool,
+        asked: Asked<F>,
         // Boxed, as is everything else that most requests have no use for.
         discarding: Option<Discarding<B>>,
         timer: Option<Pin<Box<Sleep>>>,
@@ -128,9 +135,8 @@ pin_project! {
     }
 }
 
-impl<A, C, F, B, E> Future for Exchanging<A, C, F, B>
+impl<F, B, E> Future for Exchanging<F, B>
 where
-    C: Fn(&A, Request<RequestBody>) -> F,
     F: Future<Output = Result<Response<B>, E>>,
     B: Body + 'static,
     E: Into<BoxError>,
@@ -140,22 +146,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(flight) = this.flight else { unreachable!("it is not polled again once it has answered") };
-        let (mut response, unread) = if let Some(discarding) = this.discarding {
+        let (mut head, inner, unread) = if let Some(discarding) = this.discarding {
             ready!(discarding.as_mut().poll(cx))
         } else {
-            let polled = if *this.too_many {
-                Err(NoAnswer::TooManyFields)
-            } else {
-                let asked = panics::catch(|| {
-                    if let Some(request) = this.request.take() {
-                        this.answer.set(Some((this.call)(this.app, request)));
-                    }
-                    match this.answer.as_mut().as_pin_mut() {
-                        Some(answer) => answer.poll(cx),
-                        None => unreachable!("it was set when the request was taken"),
-                    }
-                });
-                match asked {
+            let polled = match this.asked.as_mut().project() {
+                AskedProjected::Answering { answer } => match panics::catch(|| answer.poll(cx)) {
                     Ok(Poll::Ready(Ok(response))) => Ok(response),
                     Ok(Poll::Ready(Err(error))) => Err(NoAnswer::Failed(error.into())),
                     Err(panic) => Err(NoAnswer::Panicked(panic)),
@@ -166,39 +161,45 @@ where
                         ready!(timer.as_mut().poll(cx));
                         Err(NoAnswer::TimedOut)
                     }
+                },
+                AskedProjected::Not { why } => match why.take() {
+                    Some(why) => Err(why),
+                    None => unreachable!("there is one answer"),
+                },
+            };
+            let (head, inner) = match polled {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    (head, Inner::App { body })
                 }
+                Err(no_answer) => no_answer.into_response(&flight.exchange()).into_parts(),
             };
-            let response = match polled {
-                Ok(response) => response.map(|body| Inner::App { body }),
-                Err(no_answer) => no_answer.into_response(&flight.exchange),
-            };
-            this.request.take();
             // And with it the request's body, if the application hasn't dropped that before.
-            this.answer.set(None);
+            this.asked.set(Asked::Not { why: None });
             let rest = this.leftover.as_ref().and_then(|leftover| leftover.lock().ok()?.take());
             match rest {
                 // The client waits to be told to send its body, and nobody wants it.
-                Some(_) if *this.expects && !flight.exchange.body_touched() => (response, true),
+                Some(_) if *this.expects && !flight.exchange().body_touched() => (head, inner, true),
                 Some(rest) => {
-                    let discarding = this.discarding.insert(Box::pin(discard(rest, response)));
+                    let discarding = this.discarding.insert(Box::pin(discard(rest, head, inner)));
                     ready!(discarding.as_mut().poll(cx))
                 }
-                None => (response, false),
+                None => (head, inner, false),
             }
         };
-        let upgraded = *this.upgradeable && switches(&flight.exchange.method, response.status());
+        let upgraded = *this.upgradeable && switches(&flight.exchange().method, head.status);
         if upgraded && let Some(home) = flight.entry.traffic.home() {
             home.set_upgraded();
         }
         let leaving = (unread || flight.local.is_last(&flight.entry)) && !upgraded;
         if leaving && *this.protocol == Protocol::Http1 {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if unread {
             flight.entry.misaligned.set(true);
         }
         let Some(flight) = this.flight.take() else { unreachable!("it was there a moment ago") };
-        Poll::Ready(Ok(answer(response, flight, this.leftover.take())))
+        Poll::Ready(Ok(answer(head, inner, flight, this.leftover.take())))
     }
 }
 
@@ -231,26 +232,26 @@ impl NoAnswer {
 
 /// Lets the observer see the answer's head, and makes its body account for itself.
 fn answer<B: Body>(
-    mut response: Response<Inner<B>>,
+    mut head: Head,
+    inner: Inner<B>,
     mut flight: InFlight,
     leftover: Option<Leftover>,
 ) -> Response<AnswerBody<B>> {
-    let status = response.status();
     if let Some(observer) = &flight.local.observer {
-        observer.answering(&flight.exchange, status, response.headers_mut());
+        observer.answering(&flight.exchange(), head.status, &mut head.headers);
     }
-    flight.status = Some(status);
-    let length = match response.body() {
+    flight.status = Some(head.status);
+    let length = match &inner {
         Inner::App { body } => body.size_hint().exact(),
         Inner::Own { body } => body.size_hint().exact(),
     };
-    let length = length.or_else(|| response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok());
-    response.map(|inner| AnswerBody { inner, flight: Some(flight), leftover, length })
+    let length = length.or_else(|| head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok());
+    Response::from_parts(head, AnswerBody { inner, flight: Some(flight), leftover, length })
 }
 
 /// Reads the rest of a body and throws it away; says whether something is left because that would take too long.
 /// Keeps the answer meanwhile, so that the future of all other requests needn't have room for it.
-async fn discard<B>(mut rest: Incoming, response: Response<B>) -> (Response<B>, bool) {
+async fn discard<B>(mut rest: Incoming, head: Head, inner: B) -> (Head, B, bool) {
     let mut bytes = 0;
     let read = timeout(DISCARD_TIME, async {
         while let Some(frame) = rest.frame().await {
@@ -263,7 +264,7 @@ async fn discard<B>(mut rest: Incoming, response: Response<B>) -> (Response<B>, 
         true
     })
     .await;
-    (response, read != Ok(true))
+    (head, inner, read != Ok(true))
 }
 
 fn refuse<B>(status: StatusCode) -> Response<Inner<B>> {
@@ -324,7 +325,7 @@ pin_project! {
             }
             // hyper polls a body to its end only where it has to.
             if flight.outcome == Outcome::Aborted && (this.inner.as_ref().ended() || is_headless(&flight)
-                || *this.length == Some(flight.exchange.bytes()))
+                || *this.length == Some(flight.exchange().bytes()))
             {
                 flight.outcome = Outcome::Complete;
             }
@@ -343,7 +344,8 @@ impl<B: Body> Inner<B> {
 
 /// Whether the answer has no body by definition: RFC 9110, section 6.4.1.
 fn is_headless(flight: &InFlight) -> bool {
-    let method = &flight.exchange.method;
+    let exchange = flight.exchange();
+    let method = &exchange.method;
     let without = |status: StatusCode| {
         status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED || switches(method, status)
     };
@@ -373,7 +375,7 @@ where
                 Err(panic) => {
                     let words = format!("the handler panicked while it sent the body: {}", panic.message);
                     if let Some(flight) = this.flight {
-                        report(&flight.exchange, panic);
+                        report(&flight.exchange(), panic);
                     }
                     Some(Err(words.into()))
                 }
@@ -381,7 +383,7 @@ where
         };
         if let Some(flight) = this.flight {
             match &frame {
-                Some(Ok(frame)) => flight.exchange.add_bytes(frame.data_ref().map_or(0, |data| data.len() as u64)),
+                Some(Ok(frame)) => flight.exchange().add_bytes(frame.data_ref().map_or(0, |data| data.len() as u64)),
                 Some(Err(_)) => flight.outcome = Outcome::Failed,
                 None => flight.outcome = Outcome::Complete,
             }

@@ -15,12 +15,9 @@ use crate::{CONFIG, adopted, end, systemd};
 fn without_a_store_connections_are_closed() {
     let systemd = FakeSystemd::with_http();
     let mut first = systemd.start(CONFIG);
-    let mut idle = Client::tcp(systemd.http());
-    idle.get("/live?live");
-    let mut running = Client::tcp(systemd.http());
-    running.ask("/slow");
-    let mut late = Client::tcp(systemd.http());
-    late.ask("/slower");
+    let mut idle = Client::idle(systemd.http());
+    let mut running = Client::asking(systemd.http(), "/slow");
+    let mut late = Client::asking(systemd.http(), "/slower");
     Client::tcp(systemd.http()).get("/live?live");
     end(&mut first);
     first.wait_for_line("FileDescriptorStoreMax=");
@@ -35,8 +32,7 @@ fn without_settling_an_answer_says_close_only_if_there_is_no_store() {
     for (kept, last) in [(0, true), (64, false)] {
         let systemd = FakeSystemd::with_http().keeping(kept);
         let mut first = systemd.start(&config);
-        let mut running = Client::tcp(systemd.http());
-        running.ask("/slow");
+        let mut running = Client::asking(systemd.http(), "/slow");
         Client::tcp(systemd.http()).get("/live?live");
         end(&mut first);
         assert_eq!(running.answer().is_last(), last);
@@ -48,10 +44,8 @@ fn of_a_listener_that_is_gone() {
     let mut systemd = systemd().tcp("admin", "127.0.0.1:0");
     let admin = systemd.addresses().nth(1).unwrap();
     let mut first = systemd.start(CONFIG);
-    let mut stranger = Client::tcp(admin);
-    stranger.get("/live?live");
-    let mut known = Client::tcp(systemd.http());
-    known.get("/live?live");
+    let mut stranger = Client::idle(admin);
+    let mut known = Client::idle(systemd.http());
     end(&mut first);
     systemd.forget("admin");
     let second = systemd.start(CONFIG);
@@ -163,10 +157,8 @@ fn unprivileged(systemd: &FakeSystemd) -> Service {
 fn a_hammer_lets_idle_connections_go_on() {
     let systemd = systemd();
     let mut first = systemd.start(&CONFIG.replace("1500ms", "1h"));
-    let mut idle = Client::tcp(systemd.http());
-    idle.get("/live?live");
-    let mut running = Client::tcp(systemd.http());
-    running.ask("/slower");
+    let mut idle = Client::idle(systemd.http());
+    let mut running = Client::asking(systemd.http(), "/slower");
     Client::tcp(systemd.http()).get("/live?live");
     first.signal(Signal::TERM);
     first.wait_for("STOPPING=1");
@@ -186,8 +178,7 @@ fn by_a_stop() {
         let jobs = format!("a(usssoo) 1 9 \"outlive.service\" \"{job}\" \"running\" \"/j/9\" \"/u/o\"");
         let first = systemd.service(CONFIG).in_unit("outlive.service").script("busctl", &format!("echo '{jobs}'"));
         let mut first = first.start();
-        let mut idle = Client::tcp(systemd.http());
-        idle.get("/live?live");
+        let mut idle = Client::idle(systemd.http());
         end(&mut first);
         drop(systemd.store.take());
         let said = first.said();

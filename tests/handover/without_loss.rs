@@ -70,8 +70,7 @@ fn half_a_head() {
     let mut first = systemd.start(CONFIG);
     let mut first_head = Client::tcp(systemd.http());
     first_head.send("GET /live?live HTTP/1.1\r\nHo");
-    let mut second_head = Client::tcp(systemd.http());
-    second_head.get("/hello");
+    let mut second_head = Client::idle(systemd.http());
     second_head.send("GET /li");
     // Together with the request before it, so that it is read ahead of need.
     let mut with_the_first = Client::tcp(systemd.http());
@@ -107,8 +106,7 @@ fn requests_that_run_finish_first_and_are_not_told_to_close() {
     let mut pipelining = Client::tcp(systemd.http());
     pipelining.send(&"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n".repeat(2));
     pipelining.send("GET /live?live HTTP/1.1\r\nHost: test\r\n\r\n");
-    let mut idle = Client::tcp(systemd.http());
-    idle.get("/live?live");
+    let mut idle = Client::idle(systemd.http());
 
     first.signal(Signal::TERM);
     first.wait_for("STOPPING=1");
@@ -160,8 +158,7 @@ fn timeouts_go_on_where_they_were() {
     let began = Instant::now();
     let mut half = Client::tcp(systemd.http());
     half.send("GET /live?live HTTP/1.1\r\n");
-    let mut idle = Client::tcp(systemd.http());
-    idle.get("/hello");
+    let mut idle = Client::idle(systemd.http());
     std::thread::sleep(Duration::from_secs(2)); // the time that must count
     end(&mut first);
     let _second = systemd.start(&config);
@@ -178,8 +175,7 @@ fn timeouts_go_on_where_they_were() {
 fn the_store_is_left_empty() {
     let systemd = systemd();
     let mut first = systemd.start(CONFIG);
-    let mut client = Client::tcp(systemd.http());
-    client.get("/live?live");
+    let mut client = Client::idle(systemd.http());
     end(&mut first);
     assert_eq!(systemd.store.names(), ["outlive-ledger-1-0", "outlive-vault-1-0"]);
     let second = systemd.start(CONFIG);
@@ -195,12 +191,9 @@ fn the_store_is_left_empty() {
 fn a_connection_that_ends_while_the_drain_settles_has_ended() {
     let systemd = systemd();
     let mut first = systemd.start(CONFIG);
-    let mut ending = Client::tcp(systemd.http());
-    ending.get("/live?live");
-    let mut idle = Client::tcp(systemd.http());
-    idle.get("/live?live");
-    let mut running = Client::tcp(systemd.http());
-    running.ask("/slower");
+    let mut ending = Client::idle(systemd.http());
+    let mut idle = Client::idle(systemd.http());
+    let mut running = Client::asking(systemd.http(), "/slower");
     Client::tcp(systemd.http()).get("/live?live");
     first.signal(Signal::TERM);
     until(SOON, "copies of both", || match waiting(&systemd) {

@@ -2,11 +2,9 @@
 
 use std::fs;
 
-use serde_json::Value;
-
 use crate::built::{Packages, current, newer};
 use crate::support::container::{Container, Suite};
-use crate::support::running::Text as _;
+use crate::support::rehearsal::{Rehearsal, Results};
 
 /// Where packages lie, below the folder that README's commands are typed in.
 pub const PACKAGES: &str = "/root/target/packages";
@@ -72,21 +70,10 @@ pub fn edit_configuration(host: &Container) {
 /// The route.
 pub const EDIT: &str = "\n# An edit.\n[[route]]\npath = \"/hello\"\nrespond = { body = \"hello\\n\" }\n";
 
-/// Runs a command again and again under load, and returns the results: nothing was lost, nothing closed.
+/// Runs a command again and again under load: nothing may be lost, and no connection closed.
 #[track_caller]
-pub fn rehearse(host: &Container, load: &str, command: &str) -> Value {
-    let output = host.output(&format!("{REHEARSE} rehearse {load} --json - -- {command}"));
-    let results: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", output.text()));
-    assert!(output.status.success(), "{results:#}");
-    println!("{command}:\n{}", String::from_utf8_lossy(&output.stderr));
-    let (mut kept, mut survived) = (0, 0);
-    for round in results["rounds"].as_array().unwrap() {
-        assert_eq!(round["failed"], 0, "{round:#}");
-        kept += round["kept"].as_u64().unwrap();
-        survived += round["survived"].as_u64().unwrap();
-    }
-    assert!(kept > 0 && kept == survived, "{survived} of {kept}");
-    assert_eq!(results["failed"], 0, "{results:#}");
-    assert_eq!(results["closed_in_order"], 0, "nobody is told to close");
+pub fn rehearse(host: &Container, load: &str, command: &str) -> Results {
+    let results = Rehearsal::start_with(host, REHEARSE, load, command).finish();
+    results.assert_nothing_lost();
     results
 }

@@ -6,7 +6,7 @@ use crate::built::{current, newer};
 use crate::document::commands;
 use crate::installed::{REHEARSE, all_is_well, boot, deb, edit_configuration, rehearse};
 use crate::on_every_systemd;
-use crate::support::client::Connection;
+use crate::support::client::{Answer, Failure, get};
 use crate::support::container::{Container, Suite};
 
 on_every_systemd!(every_recipe_works_and_outlasts_an_upgrade);
@@ -17,31 +17,24 @@ fn every_recipe_works_and_outlasts_an_upgrade(suite: Suite) {
     edit_configuration(&host);
     host.run(&recipe("## What it is doing"));
 
-    host.in_network(async || {
-        let mut client = Connection::open(local(8080)).await.unwrap();
-        ask(&mut client).await;
-        run(&host, "## Another address or port").await;
-        // It goes on, although the address that it was made to is gone.
-        ask(&mut client).await;
-        assert!(Connection::open(local(8080)).await.is_err());
-        ask(&mut Connection::open(local(8000)).await.unwrap()).await;
+    // Nobody new is there for the address that goes; who is connected to it goes on.
+    follow(&host, "## Another address or port", &on_port(8080, "--fresh 0"));
+    assert!(hello(&host, 8080).is_err());
+    hello(&host, 8000).unwrap();
 
-        run(&host, "## Ports 80 and 443").await;
-        ask(&mut Connection::open(local(80)).await.unwrap()).await;
-        ask(&mut Connection::open(local(443)).await.unwrap()).await;
-        assert!(Connection::open(local(8000)).await.is_err());
+    follow(&host, "## Ports 80 and 443", &on_port(8000, "--fresh 0"));
+    hello(&host, 80).unwrap();
+    hello(&host, 443).unwrap();
+    assert!(hello(&host, 8000).is_err());
 
-        run(&host, "## Several sockets").await;
-        host.start("curl --silent --fail --unix-socket /run/outlive.sock http://x/hello").finished().await;
-        run(&host, "## More time, more files, another limit").await;
-        ask(&mut client).await;
-    });
+    follow(&host, "## Several sockets", &on_port(80, "--fresh 4"));
+    host.run("curl --silent --fail --unix-socket /run/outlive.sock http://x/hello");
+    follow(&host, "## More time, more files, another limit", &on_port(443, "--fresh 4"));
     assert_eq!(host.property("outlive.service", "TimeoutStopUSec"), "2min");
     all_is_well(&host);
     systemctl_edit_works(&host);
 
-    let load = "--url http://127.0.0.1:443/hello --connections 16 --fresh 4 --idle 100 --half 10 --rounds 1 --every 3s";
-    rehearse(&host, load, &format!("apt-get install --yes --quiet {}", deb(newer())));
+    rehearse(&host, &on_port(443, "--fresh 4"), &format!("apt-get install --yes --quiet {}", deb(newer())));
     all_is_well(&host);
     let own = host.run("systemctl show --property=TimeoutStopUSec,LimitNOFILE,Wants outlive.service");
     for setting in ["TimeoutStopUSec=1min 30s", "LimitNOFILE=1048576", "outlive-local.socket"] {
@@ -89,16 +82,22 @@ fn recipe(heading: &str) -> String {
     commands("docs/install.md", heading)
 }
 
-/// Runs a recipe while the clients of this thread go on.
-async fn run(host: &Container, heading: &str) {
-    host.start(&recipe(heading)).finished().await;
+/// Clients of a port.
+fn on_port(port: u16, fresh: &str) -> String {
+    format!(
+        "--url http://127.0.0.1:{port}/hello --expect 'hello\n' --connections 16 {fresh} --idle 100 --half 10 --rounds 1 \
+         --every 1s"
+    )
 }
 
-async fn ask(client: &mut Connection) {
-    let answer = client.get("/hello").await.unwrap();
-    assert_eq!(answer.text(), "hello\n");
+/// Does what a recipe says, while clients use the service.
+#[track_caller]
+fn follow(host: &Container, heading: &str, load: &str) {
+    host.write("/root/recipe", &recipe(heading));
+    rehearse(host, load, "sh -eu /root/recipe");
 }
 
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+/// Asks on a port, over a connection of its own.
+fn hello(host: &Container, port: u16) -> Result<Answer, Failure> {
+    host.in_network(async || get(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), "/hello").await)
 }

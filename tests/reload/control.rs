@@ -15,11 +15,9 @@ use crate::{CONFIG, outlive, reload, start, status};
 fn the_status_tells_what_goes_on() {
     let systemd = FakeSystemd::with_http();
     let service = start(&systemd);
-    let mut idle = Client::tcp(systemd.http());
-    idle.get("/hello");
+    let _idle = Client::idle(systemd.http());
     let _fresh = Client::tcp(systemd.http());
-    let mut slow = Client::tcp(systemd.http());
-    slow.ask("/never");
+    let _slow = Client::asking(systemd.http(), "/never");
     let now = until(SOON, "three connections", || {
         let now = status(&systemd);
         let states = ["busy", "idle", "fresh"].map(|state| now["connections"][state].as_u64());

@@ -44,8 +44,7 @@ fn a_stop_waits_for_what_older_processes_have_to_finish() {
     let systemd = FakeSystemd::with_http();
     let service = start(&systemd);
     let oldest = service.pid();
-    let mut slow = Client::tcp(systemd.http());
-    slow.ask("/slow");
+    let mut slow = Client::asking(systemd.http(), "/slow");
     assert_eq!(Client::tcp(systemd.http()).get("/live?live").generation(), 1);
     reload(&systemd, &service);
     // The process in between has nothing to do, ends, and passes the link to the oldest on.
@@ -72,8 +71,7 @@ fn a_stop_ends_older_processes_with_its_own_window() {
     be_service_manager();
     let service = systemd.service(&CONFIG.replace("5s", "1s")).installed().start();
     let oldest = service.pid();
-    let mut never = Client::tcp(systemd.http());
-    never.ask("/never");
+    let _never = Client::asking(systemd.http(), "/never");
     assert_eq!(Client::tcp(systemd.http()).get("/live?live").generation(), 1);
     let newest = reload(&systemd, &service);
 
@@ -91,8 +89,7 @@ fn a_hammer_reaches_older_processes() {
     let systemd = FakeSystemd::with_http();
     let service = start(&systemd);
     let oldest = service.pid();
-    let mut never = Client::tcp(systemd.http());
-    never.ask("/never");
+    let _never = Client::asking(systemd.http(), "/never");
     assert_eq!(Client::tcp(systemd.http()).get("/live?live").generation(), 1);
     let newest = reload(&systemd, &service);
 
@@ -110,8 +107,7 @@ fn lingering_has_an_end() {
     be_service_manager();
     let config = format!("{CONFIG}\n[reload]\nlinger = \"1s\"\n");
     let mut service = systemd.service(&config).installed().start();
-    let mut never = Client::tcp(systemd.http());
-    never.ask("/never");
+    let mut never = Client::asking(systemd.http(), "/never");
     assert_eq!(Client::tcp(systemd.http()).get("/live?live").generation(), 1);
     let newest = reload(&systemd, &service);
 
@@ -131,8 +127,7 @@ fn lingering_has_an_end() {
 fn signals_to_an_old_process_are_heeded() {
     let systemd = FakeSystemd::with_http();
     let service = start(&systemd);
-    let mut never = Client::tcp(systemd.http());
-    never.ask("/never");
+    let _never = Client::asking(systemd.http(), "/never");
     assert_eq!(Client::tcp(systemd.http()).get("/live?live").generation(), 1);
     reload(&systemd, &service);
 

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::client::Client;
 use crate::support::fake_journald::FakeJournald;
 use crate::support::fake_systemd::FakeSystemd;
+use crate::support::service::Service;
 use crate::support::wait::{SOON, until};
 use crate::{CONFIG, be_service_manager, descriptors, environment, reload, start, wait_for_end, wait_for_only};
 
@@ -19,8 +20,7 @@ use crate::{CONFIG, be_service_manager, descriptors, environment, reload, start,
 fn the_new_configuration_counts_and_what_ran_is_finished() {
     let systemd = FakeSystemd::with_http();
     let mut service = start(&systemd);
-    let mut slow = Client::tcp(systemd.http());
-    slow.ask("/slow");
+    let mut slow = Client::asking(systemd.http(), "/slow");
     let mut before = Client::tcp(systemd.http());
     assert_eq!(before.get("/hello").body, "hello\n");
     fs::write(systemd.path("outlive.toml"), CONFIG.replace("hello\\n", "hello again\\n")).unwrap();
@@ -121,20 +121,17 @@ fn connections_go_on_in_the_middle_of_whatever_they_are_in() {
     let systemd = FakeSystemd::with_http().unix("local");
     let service = start(&systemd);
     let mut fresh = Client::tcp(systemd.http());
-    let mut idle = Client::tcp(systemd.http());
-    idle.get("/hello");
+    let mut idle = Client::idle(systemd.http());
     let mut half = Client::tcp(systemd.http());
     half.send("GET /live?live HT");
-    let mut second_half = Client::tcp(systemd.http());
-    second_half.get("/hello");
+    let mut second_half = Client::idle(systemd.http());
     second_half.send("GET /live?live HTTP/1.1\r\nHost: te");
     let mut long = Client::tcp(systemd.http());
     let padding = "x".repeat(40_000);
     long.send(&format!("GET /live?live HTTP/1.1\r\nHost: test\r\nPadding: {padding}"));
     let mut local = Client::unix(&systemd.path("local"));
     local.get("/hello");
-    let mut busy = Client::tcp(systemd.http());
-    busy.ask("/slow");
+    let mut busy = Client::asking(systemd.http(), "/slow");
     // All of them have been accepted, and what they have sent was read.
     assert_eq!(Client::tcp(systemd.http()).get("/live?live").generation(), 1);
 
@@ -226,12 +223,8 @@ fn nothing_is_lost_under_load_and_nothing_left_behind() {
 #[test]
 fn without_systemd_it_is_the_same() {
     let systemd = FakeSystemd::new();
-    be_service_manager();
-    let config = format!("{CONFIG}\n[listen.http]\nbind = \"127.0.0.1:0\"\n");
-    let service = systemd.service(&config).env("NOTIFY_SOCKET", "").installed().spawn();
-    let address = service.address("http");
-    let mut client = Client::tcp(address);
-    assert_eq!(client.get("/live?live").generation(), 1);
+    let (service, _client) = by_itself(&systemd);
+    let config = fs::read_to_string(systemd.path("outlive.toml")).unwrap();
     fs::write(systemd.path("outlive.toml"), config.replace("listen.http", "listen.web")).unwrap();
 
     service.signal(Signal::HUP);
@@ -248,12 +241,8 @@ fn without_systemd_it_is_the_same() {
 #[test]
 fn a_listener_of_the_configurations_own_stays_open() {
     let systemd = FakeSystemd::new();
-    be_service_manager();
-    let config = format!("{CONFIG}\n[listen.http]\nbind = \"127.0.0.1:0\"\n");
-    let service = systemd.service(&config).env("NOTIFY_SOCKET", "").installed().spawn();
+    let (service, mut client) = by_itself(&systemd);
     let address = service.address("http");
-    let mut client = Client::tcp(address);
-    assert_eq!(client.get("/live?live").generation(), 1);
 
     service.signal(Signal::HUP);
     wait_for_end(service.pid());
@@ -264,6 +253,17 @@ fn a_listener_of_the_configurations_own_stays_open() {
     rustix::process::kill_process(new, Signal::TERM).unwrap();
     wait_for_end(new);
     assert!(std::net::TcpStream::connect(address).is_err(), "nobody holds the listener open any more");
+}
+
+/// Starts a service on a listener of its own, and a client that it has answered.
+#[track_caller]
+fn by_itself(systemd: &FakeSystemd) -> (Service, Client) {
+    be_service_manager();
+    let config = format!("{CONFIG}\n[listen.http]\nbind = \"127.0.0.1:0\"\n");
+    let service = systemd.service(&config).env("NOTIFY_SOCKET", "").installed().spawn();
+    let mut client = Client::tcp(service.address("http"));
+    assert_eq!(client.get("/live?live").generation(), 1);
+    (service, client)
 }
 
 /// Ends the clients, even if the test fails.

@@ -21,8 +21,7 @@ fn what_runs_is_finished_and_the_rest_is_closed() {
         let service = launch.start();
         let mut idle: Vec<_> = (0..5).map(|_| Client::tcp(systemd.http())).collect();
         idle.iter_mut().for_each(|client| drop(client.get("/hello")));
-        let mut running = Client::tcp(systemd.http());
-        running.ask("/slow");
+        let mut running = Client::asking(systemd.http(), "/slow");
         Client::tcp(systemd.http()).get("/hello");
 
         systemd.install(new);

@@ -3,10 +3,7 @@
 //! No route of the service panics, so the test takes its place with an application of its own.
 
 use std::convert::Infallible;
-use std::future::ready;
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::future::{Ready, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,16 +11,12 @@ use http_body_util::Full;
 use outlive::journal::{self, Target, message_id};
 use outlive::server::app::App;
 use outlive::server::body::RequestBody;
-use outlive::server::gauges::Gauges;
-use outlive::server::limits::Limits;
-use outlive::server::listener::Listener;
-use outlive::server::upgrade::Handlers;
-use outlive::server::{Options, Server};
 
 use crate::CONFIG;
 use crate::support::client::Connection;
 use crate::support::fake_journald::FakeJournald;
 use crate::support::fake_systemd::{FakeSystemd, is_service};
+use crate::support::in_process;
 use crate::support::wait::SOON;
 
 #[derive(Clone)]
@@ -32,11 +25,9 @@ struct Panics;
 impl App for Panics {
     type Body = Full<Bytes>;
     type Error = Infallible;
+    type Future = Ready<Result<Response<Full<Bytes>>, Infallible>>;
 
-    fn call(
-        &self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
         let exchange = request.body().exchange().unwrap();
         exchange.set_route(request.uri().path().into());
         assert_ne!(request.uri().path(), "/panic", "as asked");
@@ -47,17 +38,7 @@ impl App for Panics {
 /// Serves two requests over one connection.
 async fn serve() {
     journal::start(Target::detect());
-    let listener = Listener::tcp("http", SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let address = listener.address.parse().unwrap();
-    let options = Options {
-        workers: NonZeroUsize::MIN,
-        max_connections: 10,
-        limits: Limits::default(),
-        gauges: Arc::new(Gauges::new(1, 1)),
-        observer: None,
-        handlers: Handlers::default(),
-    };
-    let _server = Server::start(Panics, vec![listener], options).await.unwrap();
+    let (_server, address) = in_process::serve(Panics, in_process::options(1)).await;
     let mut client = Connection::open(address).await.unwrap();
     assert_eq!(client.get("/panic").await.unwrap().status, 500);
     assert_eq!(client.get("/").await.unwrap().text(), "well");

@@ -60,6 +60,22 @@ impl Client {
         Self { stream: Box::new(stream), rest: Vec::new() }
     }
 
+    /// A connection that has been answered, and lies idle.
+    #[track_caller]
+    pub fn idle(address: SocketAddr) -> Self {
+        let mut client = Self::tcp(address);
+        client.get("/live?live");
+        client
+    }
+
+    /// A connection that has asked for a path, and waits for the answer.
+    #[track_caller]
+    pub fn asking(address: SocketAddr, path: &str) -> Self {
+        let mut client = Self::tcp(address);
+        client.ask(path);
+        client
+    }
+
     #[track_caller]
     pub fn unix(path: &Path) -> Self {
         let stream = UnixStream::connect(path).unwrap();

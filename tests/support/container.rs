@@ -217,14 +217,22 @@ impl Container {
         fs::write(path, text).unwrap();
     }
 
+    /// Copies a program into the container.
+    #[track_caller]
+    pub fn install(&self, program: &Path, to: &str) {
+        let copy = self.path(to);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(program, &copy).unwrap();
+        fs::set_permissions(copy, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     /// Installs the service as a package would: program, units, user, default configuration. The socket listens then.
     #[track_caller]
     pub fn install_outlive(&self) {
         for folder in ["etc", "usr"] {
             copy_tree(&unit::packaging().join(folder), &self.path(&format!("/{folder}")));
         }
-        fs::copy(OUTLIVE, self.path("/usr/bin/outlive")).unwrap();
-        fs::set_permissions(self.path("/usr/bin/outlive"), fs::Permissions::from_mode(0o755)).unwrap();
+        self.install(OUTLIVE.as_ref(), "/usr/bin/outlive");
         self.run("systemd-sysusers && systemctl daemon-reload && systemctl enable --quiet --now outlive.socket");
     }
 
@@ -331,8 +339,8 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         if thread::panicking() && self.leader.is_some() {
-            let state = "systemctl status outlive.service outlive.socket; journalctl --quiet -n 60";
-            eprintln!("{} after a failed test:\n{}", self.suite.name(), self.output(&format!("{state} || :")).text());
+            let state = "systemctl status outlive.service outlive.socket || :; journalctl --quiet -n 60 || :";
+            eprintln!("{} after a failed test:\n{}", self.suite.name(), self.output(state).text());
         }
         if matches!(self.nspawn.try_wait(), Ok(None)) {
             // PID 1 takes everything in its namespace along, and then nspawn ends by itself.

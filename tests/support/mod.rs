@@ -19,6 +19,7 @@ pub mod fake_journald;
 pub mod fake_systemd;
 pub mod held;
 pub mod hostile;
+pub mod in_process;
 pub mod journal;
 pub mod killed;
 pub mod other_build;

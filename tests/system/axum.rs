@@ -1,16 +1,11 @@
 //! `examples/axum.rs` restarted and reloaded under the load of `outlive rehearse`, beside the same application on axum's
 //! own server (`examples/axum_plain.rs`).
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-
-use serde_json::Value;
-
 use crate::on_every_systemd;
 use crate::support::OUTLIVE;
 use crate::support::container::{Container, Suite};
 use crate::support::example::example;
-use crate::support::running::Text as _;
+use crate::support::rehearsal::{Rehearsal, Results, nothing_is_lost, rounds};
 
 on_every_systemd!(restarts_and_reloads_beside_plain_axum);
 
@@ -20,19 +15,10 @@ const LOAD: &str = "--connections 64 --fresh 16 --idle 1000 --every 700ms";
 /// graceful shutdown has no deadline and waits for them, so that each restart would take until systemd kills it.
 const HALF: [&str; 2] = ["--half 50", "--half 0"];
 
-/// How often each of them is done. `OUTLIVE_TEST_RESTARTS=100` for the full length.
-fn rounds() -> u64 {
-    std::env::var("OUTLIVE_TEST_RESTARTS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(8)
-}
-
 /// Installs an example as a service on a socket that systemd holds.
 fn install(host: &Container, name: &str, port: u16, service: &str) {
-    let copy = |from: &std::path::Path, to: &str| {
-        fs::copy(from, host.path(to)).unwrap();
-        fs::set_permissions(host.path(to), fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    copy(OUTLIVE.as_ref(), "/usr/bin/outlive");
-    copy(&example(name), &format!("/usr/bin/{name}"));
+    host.install(OUTLIVE.as_ref(), "/usr/bin/outlive");
+    host.install(&example(name), &format!("/usr/bin/{name}"));
     host.write(
         &format!("/etc/systemd/system/{name}.socket"),
         &format!("[Socket]\nListenStream=127.0.0.1:{port}\nFileDescriptorName=http\nNoDelay=yes\n"),
@@ -47,19 +33,13 @@ fn install(host: &Container, name: &str, port: u16, service: &str) {
     host.run(&format!("systemctl daemon-reload && systemctl start {name}.socket {name}.service"));
 }
 
-/// What becomes of the clients while a command is run over and over.
-fn rehearse(host: &Container, port: u16, half: &str, command: &str) -> Value {
-    let rounds = rounds();
-    let output = host.output(&format!(
-        "outlive rehearse --url http://127.0.0.1:{port}/ {LOAD} {half} --rounds {rounds} --json - -- {command}"
-    ));
-    let results: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", output.text()));
-    assert_eq!(results["commands_failed"], 0, "{results:#}");
-    results
+/// What is rehearsed of an application on a port.
+fn load(port: u16, half: &str) -> String {
+    format!("--url http://127.0.0.1:{port}/ {LOAD} {half} --rounds {}", rounds(8))
 }
 
 /// A line of the table that is shown.
-fn row(what: &str, results: &Value) -> String {
+fn row(what: &str, Results(results): &Results) -> String {
     let failures = results["failures"].as_object().unwrap();
     let classes =
         failures.iter().filter(|(_, number)| **number != 0).map(|(class, number)| format!("{number} {class}"));
@@ -83,22 +63,17 @@ fn restarts_and_reloads_beside_plain_axum(suite: Suite) {
     install(&host, "axum", 8080, handover);
     install(&host, "axum_plain", 8081, "");
 
-    let restarts = rehearse(&host, 8080, HALF[0], "systemctl restart axum.service");
-    let reloads = rehearse(&host, 8080, HALF[0], "systemctl reload axum.service");
-    let plain = rehearse(&host, 8081, HALF[1], "systemctl restart axum_plain.service");
+    let restarts = nothing_is_lost(&host, &load(8080, HALF[0]), "systemctl restart axum.service");
+    let reloads = nothing_is_lost(&host, &load(8080, HALF[0]), "systemctl reload axum.service");
+    let plain = Rehearsal::start(&host, &load(8081, HALF[1]), "systemctl restart axum_plain.service").finish();
 
     println!("| | answers | failures | lost | of these kinds | connections that survived | longest gap, ms |");
     println!("|---|---:|---:|---:|---|---:|---:|");
     println!("{}", row("restarts of axum on outlive", &restarts));
     println!("{}", row("reloads of axum on outlive", &reloads));
     println!("{}", row("restarts of axum, listenfd, graceful shutdown", &plain));
-    for results in [&restarts, &reloads] {
-        assert_eq!(results["failed"], 0, "{results:#}");
-        assert_eq!(results["closed_in_order"], 0, "{results:#}");
-        assert!(results["kept"].as_u64() >= Some(1000 * rounds()), "{results:#}");
-        assert_eq!(results["survived"], results["kept"], "{results:#}");
-    }
     // It says what the comparison is worth: had these survived too, the load would have proven nothing.
-    assert!(plain["failed"].as_u64() >= Some(1000 * rounds()), "{plain:#}");
-    assert_eq!(plain["survived"], 0, "{plain:#}");
+    assert_eq!(plain.number("/commands_failed"), 0.0, "{:#}", plain.0);
+    assert!(plain.number("/failed") as u64 >= 1000 * rounds(8), "{:#}", plain.0);
+    assert_eq!(plain.number("/survived"), 0.0, "{:#}", plain.0);
 }

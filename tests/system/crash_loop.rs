@@ -3,7 +3,7 @@
 use crate::support::client;
 use crate::support::container::{Container, SERVICE, Suite};
 use crate::support::rehearsal::{Rehearsal, Results};
-use crate::{Live, host, on_every_systemd};
+use crate::{HELLO, Live, host, on_every_systemd};
 
 on_every_systemd!(
     a_bad_configuration_leaves_the_port_open,
@@ -61,13 +61,13 @@ fn hammer(host: &Container, breaking: &str, mending: &str) {
     host.write(
         "/run/outage",
         &format!(
-            "outlive rehearse --url http://{SERVICE}/hello {HAMMERING} --rounds 1 --every {HAMMER_FOR} \\\n\
+            "outlive rehearse {HELLO} {HAMMERING} --rounds 1 --every {HAMMER_FOR} \\\n\
              --json /run/hammering -- sh -e /run/break || :\n\
              systemctl show --value --property=ActiveState --property=Result outlive.socket >/run/socket\n\
              {mending}\n"
         ),
     );
-    let patient = format!("--url http://{SERVICE}/hello {PATIENT} --rounds 1 --every 1s");
+    let patient = format!("{HELLO} {PATIENT} --rounds 1 --every 1s");
     let results = Rehearsal::start(host, &patient, "sh -e /run/outage").finish();
 
     let hammering = Results::read(&host.run("cat /run/hammering"));
@@ -93,9 +93,7 @@ fn a_process_that_is_killed_is_replaced(suite: Suite) {
     let host = host(suite);
     let before = host.in_network(async || Live::fresh().await).unwrap();
 
-    let load = format!(
-        "--url http://{SERVICE}/hello --connections 0 --fresh 8 --fresh-every 10ms --idle 0 --half 0 --rounds 5 --every 1s"
-    );
+    let load = format!("{HELLO} --connections 0 --fresh 8 --fresh-every 10ms --idle 0 --half 0 --rounds 5 --every 1s");
     let kill = "systemctl kill --kill-who=main --signal=SIGKILL outlive.service";
     let results = Rehearsal::start(&host, &load, kill).finish();
 

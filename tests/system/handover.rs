@@ -1,16 +1,12 @@
 //! `systemctl restart`, and connections that outlive it.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use outlive::journal::message_id;
-use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
-use crate::support::container::{Container, SERVICE, Suite};
-use crate::support::wait::SOON;
-use crate::{on_every_systemd, with_outlive};
+use crate::support::container::{Container, Suite};
+use crate::support::rehearsal::{Rehearsal, nothing_is_lost};
+use crate::{HELLO, on_every_systemd, quiet, with_outlive};
 
 on_every_systemd!(
     ten_thousand_idle_connections_survive,
@@ -22,45 +18,31 @@ on_every_systemd!(
 const ATTAINABLE: Duration = Duration::from_millis(100);
 
 /// How often the service is restarted under the idle connections.
-const RESTARTS: usize = 3;
+const RESTARTS: u64 = 3;
 
-const REQUEST: &[u8] = b"GET /live?live HTTP/1.1\r\nHost: test\r\n\r\n";
+/// Clients that lie idle, and no others.
+const IDLE_ALONE: &str = "--connections 0 --fresh 0 --half 0 --idle";
 
-/// Without an access log: ten thousand lines would hide what matters when a test fails, and are no part of what it measures.
-fn quiet() -> String {
-    crate::CONFIG.replace("access = \"all\"", "access = \"off\"")
-}
-
-fn idle_connections() -> usize {
+fn idle_connections() -> u64 {
     std::env::var("OUTLIVE_TEST_IDLE").ok().and_then(|number| number.parse().ok()).unwrap_or(10_000)
 }
 
 fn ten_thousand_idle_connections_survive(suite: Suite) {
     let host = with_outlive(Container::boot_alone(suite), &quiet());
     let number = idle_connections();
-    host.in_network(async || {
-        let mut clients = Vec::new();
-        for index in 0..number {
-            let mut client = connect(index).await;
-            assert_eq!(ask(&mut client).await["generation"], 1);
-            clients.push(client);
-        }
-        for generation in 2..2 + RESTARTS {
-            host.start("systemctl restart outlive.service").finished().await;
-            for client in &mut clients {
-                assert_eq!(ask(client).await["generation"], generation);
-            }
-        }
-    });
+    let load = format!("{HELLO} {IDLE_ALONE} {number} --rounds {RESTARTS} --every 10ms");
+    let results = nothing_is_lost(&host, &load, "systemctl restart outlive.service");
+    assert_eq!(results.number("/survived") as u64, number * RESTARTS);
+
     let entries = |id: &str| host.journal(&format!("MESSAGE_ID={id}"));
     let (drained, adopted) = (entries(message_id::DRAIN_ENDED), entries(message_id::HANDOVER_ADOPTED));
-    assert_eq!((drained.len(), adopted.len()), (RESTARTS, RESTARTS));
+    assert_eq!((drained.len() as u64, adopted.len() as u64), (RESTARTS, RESTARTS));
     let mut quickest = Duration::MAX;
     for (former, (out, back)) in (1..).zip(drained.iter().zip(&adopted)) {
         println!("{}\n{}", out.field("MESSAGE"), back.field("MESSAGE"));
-        assert_eq!(out.number("HANDED_OVER"), number as u64);
-        assert_eq!(back.number("EXPECTED"), number as u64);
-        assert_eq!(back.number("ADOPTED"), number as u64);
+        assert_eq!(out.number("HANDED_OVER"), number);
+        assert_eq!(back.number("EXPECTED"), number);
+        assert_eq!(back.number("ADOPTED"), number);
         assert_eq!(back.number("REJECTED"), 0);
         assert_eq!(back.number("FORMER_GENERATION"), former);
         let took = Duration::from_micros(out.number("HANDOVER_USEC") + back.number("DURATION_USEC"));
@@ -72,80 +54,49 @@ fn ten_thousand_idle_connections_survive(suite: Suite) {
     assert!(quickest < attainable, "{quickest:?}");
 }
 
+/// Runs the next of the commands in /run/commands. Not every one waits for the next process, nor that for its store to be
+/// emptied.
+const NEXT: &str = r#"
+show() { systemctl show --value --property="$1" outlive.service; }
+command=$(head -n 1 /run/commands)
+sed -i 1d /run/commands
+before=$(show MainPID)
+sh -euc "$command"
+until [ "$(show SubState)" = running ] && [ "$(show MainPID)" != "$before" ] &&
+  [ "$(show NFileDescriptorStore)" = 0 ]; do :; done
+"#;
+
 fn a_restart_in_every_state_of_systemd_leaves_the_store_empty(suite: Suite) {
     let host = with_outlive(Container::boot(suite), &quiet());
-    host.in_network(async || {
-        let mut client = connect(0).await;
-        assert_eq!(ask(&mut client).await["generation"], 1);
-        let commands = [
-            "systemctl restart outlive.service",
-            // No job, but Restart=always.
-            "systemctl kill --kill-who=main outlive.service",
-            "systemctl daemon-reload; systemctl restart outlive.service",
-            "systemctl daemon-reexec; systemctl restart outlive.service",
-            "systemctl try-restart outlive.service",
-        ];
-        // Requires= takes the service along. More than once: nothing may hold the old socket as the new one is opened.
-        let socket = std::iter::repeat_n("systemctl restart outlive.socket", 12);
-        for (command, generation) in commands.into_iter().chain(socket).zip(2..) {
-            host.start(command).finished().await;
-            // Not every command waits for the next process; whoever answers meanwhile drains.
-            loop {
-                let live = ask(&mut client).await;
-                if live["generation"] == generation {
-                    break;
-                }
-                assert_eq!(live["generation"], generation - 1, "{command}: {live}");
-            }
-            host.wait_for_property("outlive.service", "NFileDescriptorStore", "0");
-        }
-    });
-}
+    let commands = [
+        "systemctl restart outlive.service",
+        // No job, but Restart=always.
+        "systemctl kill --kill-who=main outlive.service",
+        "systemctl daemon-reload; systemctl restart outlive.service",
+        "systemctl daemon-reexec; systemctl restart outlive.service",
+        "systemctl try-restart outlive.service",
+    ];
+    // Requires= takes the service along. More than once: nothing may hold the old socket as the new one is opened.
+    let socket = ["systemctl restart outlive.socket"; 12];
+    let commands = [&commands[..], &socket].concat();
+    host.write("/run/commands", &format!("{}\n", commands.join("\n")));
+    host.write("/run/next", NEXT);
 
-/// Connects from one of several addresses: one has too few ports for so many connections.
-async fn connect(index: usize) -> TcpStream {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    let host = u8::try_from(1 + index / 20_000).unwrap();
-    socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
-    socket.connect(SERVICE).await.unwrap()
-}
+    // No fresh ones: while its socket restarts, the port is closed.
+    let load = format!("{HELLO} --connections 4 --fresh 0 --idle 50 --half 4 --rounds {} --every 10ms", commands.len());
+    nothing_is_lost(&host, &load, "timeout 60 sh -eu /run/next");
 
-/// Asks the process that has the connection how it is.
-async fn ask(client: &mut TcpStream) -> Value {
-    let began = Instant::now();
-    let answer = tokio::time::timeout(SOON, async {
-        client.write_all(REQUEST).await?;
-        let mut answer = Vec::new();
-        loop {
-            if let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
-                assert!(!head.contains("connection: close"), "{head}");
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-                let body = &answer[end + 4..];
-                if length == Some(body.len()) {
-                    return Ok::<Value, std::io::Error>(serde_json::from_slice(body).unwrap());
-                }
-            }
-            if client.read_buf(&mut answer).await? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-    });
-    match answer.await {
-        Ok(Ok(answer)) => answer,
-        failed => panic!("no answer after {:?}: {failed:?}", began.elapsed()),
-    }
+    let adopted = host.journal(&format!("MESSAGE_ID={}", message_id::HANDOVER_ADOPTED));
+    let by: Vec<_> = adopted.iter().map(|entry| entry.number("FORMER_GENERATION") as usize).collect();
+    assert_eq!(by, (1..=commands.len()).collect::<Vec<_>>(), "each was another process's end: {adopted:#?}");
 }
 
 /// They are told at once: nobody will adopt them.
 fn a_stop_hands_nothing_over(suite: Suite) {
     let host = with_outlive(Container::boot(suite), &quiet());
-    host.in_network(async || {
-        let mut idle = connect(0).await;
-        ask(&mut idle).await;
-        host.start("systemctl stop outlive.service").finished().await;
-        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
-    });
+    let load = format!("{HELLO} {IDLE_ALONE} 20 --rounds 1 --every 10ms");
+    let results = Rehearsal::start(&host, &load, "systemctl stop outlive.service").finish();
+    assert_eq!(results.0["failures"], serde_json::json!({ "stale": 20 }), "{:#}", results.0);
     let drained = host.wait_for_journal(message_id::DRAIN_ENDED);
-    assert_eq!((drained.number("HANDED_OVER"), drained.number("CLOSED")), (0, 1), "{drained:?}");
+    assert_eq!((drained.number("HANDED_OVER"), drained.number("CLOSED")), (0, 20), "{drained:?}");
 }

@@ -2,10 +2,10 @@
 
 use outlive::journal::message_id;
 
-use crate::support::client::get;
-use crate::support::container::{SERVICE, Suite};
+use crate::support::container::Suite;
+use crate::support::rehearsal::nothing_is_lost;
 use crate::support::wait::{SOON, until};
-use crate::{Live, host, on_every_systemd};
+use crate::{HELLO, Live, host, on_every_systemd};
 
 on_every_systemd!(a_typo_does_not_make_the_port_go_dead, strict_does);
 
@@ -23,10 +23,9 @@ fn a_typo_does_not_make_the_port_go_dead(suite: Suite) {
     });
     host.configure(BROKEN);
 
-    host.run("systemctl restart outlive.service");
+    let load = format!("{HELLO} --connections 8 --fresh 4 --idle 50 --half 10 --rounds 1 --every 10ms");
+    nothing_is_lost(&host, &load, "systemctl restart outlive.service");
 
-    let answer = host.in_network(async || get(SERVICE, "/hello").await).unwrap();
-    assert_eq!(answer.text(), "hello\n");
     let told = host.wait_for_journal(message_id::LAST_GOOD_SERVED);
     assert_eq!(told.field("PRIORITY"), "3");
     assert!(told.field("MESSAGE").contains("unknown key `windwo`"), "{told:?}");

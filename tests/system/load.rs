@@ -1,16 +1,14 @@
-//! Restarts and reloads under the load of `outlive rehearse`, whose clients never retry.
+//! Restarts and reloads under load.
 
 use outlive::journal::message_id;
 
 use crate::support::container::{Container, Suite};
-use crate::support::rehearsal::{Rehearsal, Results};
-use crate::support::running::Text as _;
-use crate::support::wait::{SOON, until};
-use crate::{CONFIG, on_every_systemd, with_outlive};
+use crate::support::rehearsal::{Results, nothing_is_lost, rounds};
+use crate::{HELLO, on_every_systemd, quiet, wait_for_processes, with_outlive};
 
 on_every_systemd!(restarts_and_reloads_lose_nothing, a_reload_is_no_gap);
 
-const LOAD: &str = "--connections 64 --fresh 16 --idle 1000 --half 50";
+const LOAD: &str = "--connections 64 --fresh 16 --idle 1000 --half 50 --every 1s";
 
 /// The n-th call does what (n % 2) says.
 const ALTERNATE: &str = "#!/bin/sh
@@ -26,33 +24,16 @@ const ATTEMPTS: u32 = 4;
 const LONGER: f64 = 10.0;
 
 fn host(suite: Suite) -> Container {
-    // Without an access log, which is no part of what is measured.
-    let host = with_outlive(Container::boot_alone(suite), &CONFIG.replace("access = \"all\"", "access = \"off\""));
+    let host = with_outlive(Container::boot_alone(suite), &quiet());
     host.write("/usr/bin/alternate", ALTERNATE);
     host.run("chmod 755 /usr/bin/alternate && systemctl start outlive.service");
     host
 }
 
-/// How often each of them is done. `OUTLIVE_TEST_RESTARTS=100` for the full length.
-fn rounds() -> u64 {
-    std::env::var("OUTLIVE_TEST_RESTARTS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(6)
-}
-
-/// Runs a command so many times under load. Nothing may fail, and no connection may end.
+/// Runs a command so many times under load.
+#[track_caller]
 fn rehearse(host: &Container, rounds: u64, command: &str) -> Results {
-    let load = format!("--url http://127.0.0.1:8080/hello {LOAD} --rounds {rounds} --every 1s");
-    let results = Rehearsal::start(host, &load, command).finish();
-    results.assert_all_well();
-    let (kept, survived) = (results.number("/kept"), results.number("/survived"));
-    assert!(kept >= 1000.0 * rounds as f64 && survived == kept, "{survived} of {kept}");
-    assert_eq!(results.number("/closed_in_order"), 0.0, "nobody is told to close because of it");
-    println!(
-        "{rounds} x {command}: {} answers, {survived} of {kept} connections survived, longest time without an answer \
-         {:.0} ms",
-        results.number("/answers"),
-        results.number("/gap_ms"),
-    );
-    results
+    nothing_is_lost(host, &format!("{HELLO} {LOAD} --rounds {rounds}"), command)
 }
 
 /// What a process has: descriptors, and KiB of memory.
@@ -65,10 +46,7 @@ struct Has {
 /// Reloads, and looks at the new process, which has served nobody yet. There must be no other one.
 fn reload_and_look(host: &Container) -> Has {
     host.run("systemctl reload outlive.service");
-    until(SOON, "one process", || {
-        let text = host.output("cat /proc/[0-9]*/comm 2>/dev/null | grep -cx outlive").text();
-        if text.trim() == "1" { Ok(()) } else { Err(text) }
-    });
+    wait_for_processes(host, 1);
     let pid = host.main_pid();
     // Questions to systemd come and go.
     let mut looks = Vec::new();
@@ -84,14 +62,15 @@ fn restarts_and_reloads_lose_nothing(suite: Suite) {
     let host = host(suite);
     let second = reload_and_look(&host);
     let (restart, reload) = ("systemctl restart outlive.service", "systemctl reload outlive.service");
-    rehearse(&host, rounds(), reload);
+    let rounds = rounds(6);
+    rehearse(&host, rounds, reload);
     let last = reload_and_look(&host);
-    println!("generation 2 had {second:?}, the one after {} reloads {last:?}", rounds() + 2);
+    println!("generation 2 had {second:?}, the one after {} reloads {last:?}", rounds + 2);
     assert!(last.descriptors <= second.descriptors, "{last:?}, {second:?}");
     assert!(last.memory <= second.memory + second.memory / 10, "{last:?}, {second:?}");
 
-    rehearse(&host, rounds(), restart);
-    rehearse(&host, rounds().min(20), &format!("alternate '{restart}' '{reload}'"));
+    rehearse(&host, rounds, restart);
+    rehearse(&host, rounds.min(20), &format!("alternate '{restart}' '{reload}'"));
     assert_eq!(host.property("outlive.service", "NFileDescriptorStore"), "0");
     assert_eq!(host.property("outlive.service", "NRestarts"), "0");
     for id in [message_id::RELOAD_FAILED, message_id::HANDOVER_REFUSED, message_id::HANDOVER_IMPOSSIBLE] {

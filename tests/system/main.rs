@@ -1,4 +1,7 @@
 //! The service under a real systemd: every test runs with 252 and with 257, each in a container of its own.
+//!
+//! What clients lose by a restart or a reload is for `outlive rehearse` to say: see `support/rehearsal.rs`. Clients of a
+//! test's own look for what that can't see: which process answers and when, and what a stop does to one known request.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -25,6 +28,8 @@ mod window;
 
 use support::client::{Answer, Connection, Failure, get};
 use support::container::{Container, SERVICE, Suite};
+use support::running::Text as _;
+use support::wait::{SOON, until};
 use tokio::task::JoinHandle;
 
 /// The routes that the tests ask for.
@@ -57,12 +62,20 @@ path = "/files/{*file}"
 files = "/srv/www"
 "#;
 
+/// A route of the service's, as `outlive rehearse` is told.
+const HELLO: &str = "--url http://127.0.0.1:8080/hello";
+
 /// What /slow answers.
 const SLOW: &str = "slow, but whole\n";
 
 /// Boots a container with the service in it: its socket listens, and it is started by the first connection.
 fn host(suite: Suite) -> Container {
     with_outlive(Container::boot(suite), CONFIG)
+}
+
+/// Without an access log, which is no part of what is measured, and hides what matters when a test fails.
+fn quiet() -> String {
+    CONFIG.replace("access = \"all\"", "access = \"off\"")
 }
 
 fn with_outlive(container: Container, config: &str) -> Container {
@@ -115,6 +128,15 @@ async fn running(requests: u64) -> Live {
         if live.requests >= requests {
             return live;
         }
-        assert!(began.elapsed() < support::wait::SOON, "{} requests run, not {requests}", live.requests);
+        assert!(began.elapsed() < SOON, "{} requests run, not {requests}", live.requests);
     }
+}
+
+/// Waits until there are so many processes of the program.
+#[track_caller]
+fn wait_for_processes(host: &Container, number: usize) {
+    until(SOON, &format!("{number} processes"), || {
+        let text = host.output("cat /proc/[0-9]*/comm 2>/dev/null | grep -cx outlive").text();
+        if text.trim() == number.to_string() { Ok(()) } else { Err(text) }
+    });
 }

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use outlive::journal::message_id;
-use tokio::task::JoinSet;
 
-use crate::support::client::{Connection, get};
+use crate::support::client::get;
 use crate::support::container::{Container, SERVICE, Suite};
+use crate::support::rehearsal::{Rehearsal, nothing_is_lost};
 use crate::support::running::Text as _;
 use crate::support::wait::{SOON, until};
-use crate::{CONFIG, Live, SLOW, on_every_systemd, running};
+use crate::{Live, SLOW, on_every_systemd, quiet, running, wait_for_processes, with_outlive};
 
 on_every_systemd!(
-    a_reload_under_load_loses_nothing,
+    reloads_in_a_row_lose_nothing,
     a_restart_after_reloads_drains_as_before,
     a_stop_after_a_reload_waits_for_the_old_process,
     the_watchdog_watches_the_successor,
@@ -21,20 +21,17 @@ on_every_systemd!(
     a_program_that_cannot_run_changes_nothing,
 );
 
+/// Clients of each kind.
+const LOAD: &str = "--url http://127.0.0.1:8080/hello --connections 8 --fresh 4 --idle 200 --half 10 --every 10ms";
+
+/// It is for the rehearsal to see that what is to fail does.
+const RELOAD_FAILS: &str = "sh -c '! systemctl reload outlive.service'";
+
 /// A host whose service is started: to reload one that still starts is nothing to systemd, which says that all is well.
 fn serving(suite: Suite) -> Container {
-    let host = crate::host(suite);
+    let host = with_outlive(Container::boot(suite), &quiet());
     host.run("systemctl start outlive.service");
     host
-}
-
-/// Waits until there are so many processes of the program.
-#[track_caller]
-fn wait_for_processes(host: &Container, number: usize) {
-    until(SOON, &format!("{number} processes"), || {
-        let text = host.output("cat /proc/[0-9]*/comm 2>/dev/null | grep -cx outlive").text();
-        if text.trim() == number.to_string() { Ok(()) } else { Err(text) }
-    });
 }
 
 /// systemd has no doubt about which process it watches.
@@ -48,101 +45,58 @@ fn assert_no_complaints(host: &Container) {
     }
 }
 
-fn a_reload_under_load_loses_nothing(suite: Suite) {
-    const RELOADS: u64 = 30;
+/// Reloads five times in a row. The successor has it all at once: whoever connects then is answered by the process that
+/// systemd has for the main one.
+const RELOADS: &str = r#"
+for _ in 1 2 3 4 5; do
+  systemctl reload outlive.service
+  main=$(systemctl show --property=MainPID --value outlive.service)
+  answer=$(curl --silent --fail --show-error http://127.0.0.1:8080/live?live)
+  case $answer in *'"pid":'"$main,"*) ;; *) echo "not from process $main: $answer"; exit 1 ;; esac
+done
+"#;
+
+fn reloads_in_a_row_lose_nothing(suite: Suite) {
     let host = serving(suite);
-    host.in_network(async || {
-        Live::fresh().await.unwrap();
-        let over = tokio_flag();
-        let mut clients = JoinSet::new();
-        for number in 0..8 {
-            let over = over.clone();
-            clients.spawn(async move {
-                let mut answered = 0_u64;
-                let mut connection = Connection::open(SERVICE).await.unwrap();
-                while !*over.borrow() {
-                    if number % 4 == 0 {
-                        connection = Connection::open(SERVICE).await.expect("no connection is refused");
-                    }
-                    let answer = connection.get("/hello").await.expect("no request is lost");
-                    assert_eq!(answer.text(), "hello\n");
-                    answered += 1;
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                answered
-            });
-        }
-        let mut idle = Vec::new();
-        for _ in 0..200 {
-            let mut connection = Connection::open(SERVICE).await.unwrap();
-            connection.get("/hello").await.unwrap();
-            idle.push(connection);
-        }
-        for number in 0..RELOADS {
-            host.start("systemctl reload outlive.service").finished().await;
-            assert_eq!(Live::fresh().await.unwrap().generation, number + 2, "the successor has it all at once");
-        }
-        for connection in &mut idle {
-            assert_eq!(Live::ask(connection).await.unwrap().generation, RELOADS + 1);
-        }
-        over.end();
-        let answered: u64 = clients.join_all().await.into_iter().sum();
-        println!("{answered} requests over {RELOADS} reloads");
-        assert!(answered > 1000);
-    });
+    host.write("/run/reloads", RELOADS);
+    nothing_is_lost(&host, &format!("{LOAD} --rounds 6"), "sh -eu /run/reloads");
     wait_for_processes(&host, 1);
     assert_eq!(host.property("outlive.service", "NRestarts"), "0");
-    assert_eq!(host.journal(&format!("MESSAGE_ID={}", message_id::RELOAD_DONE)).len() as u64, RELOADS);
+    assert_eq!(host.journal(&format!("MESSAGE_ID={}", message_id::RELOAD_DONE)).len(), 30);
     assert_no_complaints(&host);
     let status = host.run("outlive status");
     println!("{status}");
     assert!(status.contains("generation 31"), "{status}");
 }
 
-/// A flag that clients look at.
-#[derive(Clone)]
-struct Flag(std::sync::Arc<tokio::sync::watch::Sender<bool>>);
-
-fn tokio_flag() -> Flag {
-    Flag(std::sync::Arc::new(tokio::sync::watch::channel(false).0))
-}
-
-impl Flag {
-    fn borrow(&self) -> tokio::sync::watch::Ref<'_, bool> {
-        self.0.borrow()
-    }
-
-    fn end(&self) {
-        self.0.send_replace(true);
-    }
-}
+/// A route that busy clients have a request for running nearly all the time.
+const PAUSE: &str = "\n[[route]]\npath = \"/pause\"\nrespond = { body = \"after a pause\\n\", delay = \"200ms\" }\n";
 
 fn a_restart_after_reloads_drains_as_before(suite: Suite) {
     let host = serving(suite);
-    host.in_network(async || {
-        let first = Live::fresh().await.unwrap();
-        for _ in 0..2 {
-            host.start("systemctl reload outlive.service").finished().await;
-        }
-        let before = Live::fresh().await.unwrap();
-        assert_ne!(before.pid, first.pid);
-        assert_eq!(host.main_pid(), before.pid);
-        let status = host.run(&format!("cat /proc/{}/status", before.pid));
-        assert!(status.contains("PPid:\t1\n"), "systemd's own child: {status}");
+    let first = host.in_network(async || Live::fresh().await).unwrap();
+    host.configure(&format!("{}{PAUSE}", quiet()));
+    host.run("systemctl reload outlive.service && systemctl reload outlive.service");
+    let before = host.in_network(async || Live::fresh().await).unwrap();
+    assert_ne!(before.pid, first.pid);
+    assert_eq!(host.main_pid(), before.pid);
+    let status = host.run(&format!("cat /proc/{}/status", before.pid));
+    assert!(status.contains("PPid:\t1\n"), "systemd's own child: {status}");
 
-        let slow = tokio::spawn(get(SERVICE, "/slow"));
-        running(1).await;
-        host.start("systemctl restart outlive.service").finished().await;
-        assert_eq!(slow.await.unwrap().unwrap().text(), SLOW);
-        let after = Live::fresh().await.unwrap();
-        assert_eq!(after.generation, before.generation + 1);
-    });
+    let load = "--url http://127.0.0.1:8080/pause --expect 'after a pause\n' --connections 8 --post 0 --fresh 0 --idle 0 \
+                --half 0 --rounds 1 --every 10ms";
+    nothing_is_lost(&host, load, "systemctl restart outlive.service");
+
+    let after = host.in_network(async || Live::fresh().await).unwrap();
+    assert_eq!(after.generation, before.generation + 1);
     wait_for_processes(&host, 1);
     assert_no_complaints(&host);
-    let drained = host.journal(&format!("MESSAGE_ID={}", message_id::DRAIN_ENDED));
-    assert_eq!(drained.last().unwrap().field("CAUSE"), "SIGTERM");
+    let drained = host.journal(&format!("MESSAGE_ID={}", message_id::DRAIN_ENDED)).pop().unwrap();
+    assert_eq!(drained.field("CAUSE"), "SIGTERM");
+    assert!(drained.number("FINISHED") >= 4, "requests ran, and finished: {drained:?}");
 }
 
+/// With a client of its own: those of a rehearsal would connect again, and start the service that is stopped.
 fn a_stop_after_a_reload_waits_for_the_old_process(suite: Suite) {
     let host = serving(suite);
     host.in_network(async || {
@@ -201,9 +155,8 @@ fn a_failed_reload_says_why_and_changes_nothing(suite: Suite) {
     let before = host.in_network(async || Live::fresh().await).unwrap();
     host.configure("[drain]\nwindwo = \"30s\"\n");
 
-    let reload = host.output("systemctl reload outlive.service");
+    let results = nothing_is_lost(&host, &format!("{LOAD} --rounds 1"), RELOAD_FAILS);
 
-    assert!(!reload.status.success(), "{}", reload.text());
     let failed = host.wait_for_journal(message_id::RELOAD_FAILED);
     assert_eq!(failed.field("PRIORITY"), "3");
     assert!(failed.field("MESSAGE").contains("unknown key `windwo` in [drain]"), "{failed:?}");
@@ -213,7 +166,7 @@ fn a_failed_reload_says_why_and_changes_nothing(suite: Suite) {
     let status = host.property("outlive.service", "StatusText");
     assert!(status.contains("reload failed: /etc/outlive/outlive.toml:2:1"), "{status}");
     // Where systemctl tells the operator to look.
-    println!("{}", reload.text());
+    println!("{}", results.command_output());
     let shown = host.output("systemctl status --no-pager --full outlive.service").text();
     println!("{shown}");
     let line = |start: &str| shown.lines().find(|line| line.trim_start().starts_with(start)).unwrap_or_default();
@@ -224,7 +177,7 @@ fn a_failed_reload_says_why_and_changes_nothing(suite: Suite) {
     let after = host.in_network(async || Live::fresh().await).unwrap();
     assert_eq!((after.pid, after.generation), (before.pid, before.generation));
 
-    host.configure(CONFIG);
+    host.configure(&quiet());
     host.run("systemctl reload outlive.service");
     let after = host.in_network(async || Live::fresh().await).unwrap();
     assert_eq!(after.generation, before.generation + 1);
@@ -236,8 +189,8 @@ fn a_program_that_cannot_run_changes_nothing(suite: Suite) {
     let before = host.in_network(async || Live::fresh().await).unwrap();
     host.run("mv /usr/bin/outlive /usr/bin/outlive.good; printf 'no program\\n' >/usr/bin/outlive; chmod 755 /usr/bin/outlive");
 
-    let reload = host.output("systemctl reload outlive.service");
-    assert!(!reload.status.success(), "{}", reload.text());
+    let rehearsal = Rehearsal::start_with(&host, "outlive.good", &format!("{LOAD} --rounds 1"), RELOAD_FAILS);
+    rehearsal.finish().assert_nothing_lost();
     host.run(&format!("kill -HUP {}", before.pid));
     let failed = host.wait_for_journal(message_id::RELOAD_FAILED);
     assert!(failed.field("MESSAGE").contains("cannot run /usr/bin/outlive"), "{failed:?}");

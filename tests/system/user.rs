@@ -1,22 +1,29 @@
 //! A user's own service, as `examples/user_unit` and README have it: a program of a few lines under `systemctl --user`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use outlive::journal::message_id;
 
 use crate::on_every_systemd;
-use crate::support::client::Connection;
+use crate::support::OUTLIVE;
+use crate::support::client::get;
 use crate::support::container::{Container, SERVICE, Suite};
 use crate::support::example::Example;
-use crate::support::running::Running;
-use crate::support::wait::{SOON, until};
+use crate::support::rehearsal::nothing_is_lost;
 
 on_every_systemd!(a_users_service_keeps_its_connections);
 
-/// Connections that are kept.
-const CLIENTS: usize = 100;
+const LOAD: &str =
+    "--url http://127.0.0.1:8080/ --connections 8 --fresh 4 --idle 100 --half 10 --rounds 1 --every 10ms";
+
+/// Restarts or reloads it, and waits for the next process: `kill -HUP`, by which it is reloaded, waits for nothing.
+const CHANGE: &str = r#"
+main_pid() { systemctl --user show --property=MainPID --value hello.service; }
+before=$(main_pid)
+systemctl --user "$1" hello.service
+until [ "$(main_pid)" != "$before" ]; do :; done
+"#;
 
 fn example(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/user_unit").join(file)
@@ -33,22 +40,22 @@ impl User {
         Self(host)
     }
 
-    /// Starts a command as at a terminal of the user's.
-    fn start(&self, command: &str) -> Running {
+    /// A command as at a terminal of the user's.
+    fn command(command: &str) -> String {
         let session = "env HOME=/home/dev XDG_RUNTIME_DIR=/run/user/1000";
-        self.0.start(&format!("cd /home/dev && setpriv --reuid=dev --regid=dev --init-groups {session} {command}"))
+        format!("setpriv --reuid=dev --regid=dev --init-groups {session} {command}")
     }
 
     fn run(&self, command: &str) -> String {
-        self.start(command).finish()
+        self.0.run(&Self::command(command))
     }
 
     /// Installs the program and the units as README has it.
     fn install(&self) {
-        let program = self.0.path("/home/dev/.cargo/bin/hello");
-        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("hello");
         Example::build("axum").rebuild(&example("src/main.rs"), &program);
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        self.0.install(&program, "/home/dev/.cargo/bin/hello");
         for unit in ["hello.socket", "hello.service"] {
             self.0
                 .write(&format!("/home/dev/.config/systemd/user/{unit}"), &fs::read_to_string(example(unit)).unwrap());
@@ -63,51 +70,31 @@ impl User {
     }
 }
 
-/// Asks on each connection, and asserts that all are answered by one process.
-async fn ask(clients: &mut [Connection]) -> String {
-    let mut answers = Vec::new();
-    for client in clients {
-        answers.push(client.get("/").await.expect("its connection goes on").text().to_owned());
-    }
-    answers.dedup();
-    assert_eq!(answers.len(), 1, "{answers:?}");
-    answers.remove(0)
-}
-
 fn a_users_service_keeps_its_connections(suite: Suite) {
     let user = User::log_in(Container::boot(suite));
+    user.0.install(OUTLIVE.as_ref(), "/usr/bin/outlive");
     user.install();
-    user.0.in_network(async || {
-        let mut clients = Vec::new();
-        for _ in 0..CLIENTS {
-            clients.push(Connection::open(SERVICE).await.unwrap());
-        }
-        let answered_by = |pid: &str| format!("hello from process {pid}\n");
-        let first = ask(&mut clients).await;
-        assert_eq!(first, answered_by(&user.main_pid()));
-
-        user.start("systemctl --user restart hello.service").finished().await;
-        let second = ask(&mut clients).await;
-        let restarted = user.main_pid();
-        assert_eq!(second, answered_by(&restarted));
-        assert_ne!(second, first);
-
-        user.start("systemctl --user reload hello.service").finished().await;
-        let reloaded = until(SOON, "a successor", || {
-            Some(user.main_pid()).filter(|pid| *pid != restarted).ok_or_else(String::new)
-        });
-        assert_eq!(ask(&mut clients).await, answered_by(&reloaded));
-
-        // A restart after a reload is one of systemd's own child.
-        user.start("systemctl --user restart hello.service").finished().await;
-        assert_eq!(ask(&mut clients).await, answered_by(&user.main_pid()));
-    });
+    user.0.write("/home/dev/change", CHANGE);
+    // The last one stops a process that systemd hasn't started.
+    let mut processes = Vec::new();
+    for verb in ["restart", "reload", "restart"] {
+        nothing_is_lost(&user.0, LOAD, &User::command(&format!("timeout 60 sh -eu /home/dev/change {verb}")));
+        // A rehearsal doesn't tell who answers.
+        let answer = user.0.in_network(async || get(SERVICE, "/").await).unwrap();
+        assert_eq!(answer.text(), format!("hello from process {}\n", user.main_pid()));
+        processes.push(answer.text().to_owned());
+    }
+    processes.dedup();
+    assert_eq!(processes.len(), 3, "{processes:?}");
     let unit = "_SYSTEMD_USER_UNIT=hello.service";
     for entry in user.0.journal(&format!("{unit} + USER_UNIT=hello.service")) {
         println!("{}", entry.get("MESSAGE").unwrap_or_default());
         assert!(entry.number("PRIORITY") > 4, "{entry:?}");
     }
-    assert_eq!(user.0.journal(&format!("{unit} MESSAGE_ID={}", message_id::HANDOVER_ADOPTED)).len(), 2);
+    // Of whichever unit: journald can't tell that of a process that has just ended.
+    let drained = user.0.journal(&format!("MESSAGE_ID={}", message_id::DRAIN_ENDED));
+    let handed_over: Vec<_> = drained.iter().map(|entry| entry.number("HANDED_OVER")).collect();
+    assert!(handed_over.len() == 3 && handed_over.iter().all(|number| *number > 100), "{drained:#?}");
     user.run("systemctl --user stop hello.socket hello.service");
     assert_eq!(user.run("systemctl --user show --property=Result --value hello.service"), "success");
 }
