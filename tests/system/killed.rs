@@ -1,4 +1,7 @@
 //! SIGKILL in the middle of a drain: once it has begun, only busy connections are lost.
+//!
+//! These claims are about a kill at a moment of the drain, in which requests are lost by intent, and about connections on
+//! which nothing was sent: what `outlive rehearse` can't do. So clients of their own count.
 
 use outlive::journal::message_id;
 use rustix::process::{Pid, Signal, kill_process};

@@ -5,9 +5,9 @@
 //! look at the sending end then tells whether anyone holds the other one: only then does any connection leave.
 //!
 //! Copies are entrusted at once, since they cost nothing if nobody keeps them. What was sent lies in the queue of
-//! systemd's socket, descriptors included, and systemd reads that before it takes notice of a child's end: it gives the
-//! one event the priority -8 and the other -7 (its versions 252 and 257). So copies are safe from SIGKILL as soon as
-//! the notifications have left this process.
+//! systemd's socket, descriptors included, and systemd reads that before it takes notice of a child's end, so
+//! that it knows whose the message was (`manager_setup_notify` in its src/core/manager.c). So copies are safe from SIGKILL
+//! as soon as the notifications have left this process; tests/system/killed.rs stops PID 1 meanwhile.
 
 mod pair;
 
