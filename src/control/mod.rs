@@ -49,6 +49,7 @@ use crate::server::{Options, Server, ServerError};
 use crate::status::{self, Facts, Handover, State};
 use crate::systemd::activation::{Inherited, Passed};
 use crate::systemd::notify::{Notification, Notifier};
+use crate::systemd::unit;
 use crate::systemd::watchdog;
 
 pub use address::{Address, AddressError};
@@ -127,7 +128,7 @@ pub(crate) async fn run<A: App + Send>(app: A, mut setup: Setup, origin: Origin)
     if let Some(every) = watchdog::interval().filter(|_| setup.watchdog) {
         tokio::spawn(feed_watchdog(server.pulse(), notifier.clone(), every));
     }
-    let window = WindowKeeper::new(setup.window, notifier.enabled());
+    let window = WindowKeeper::new(setup.window, notifier.enabled() && unit::runs_this_process(succeeding));
     window.refresh();
 
     let reloads = setup.reload.clone().map(|reload| {

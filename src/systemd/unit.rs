@@ -1,7 +1,7 @@
 //! What the unit that runs this process says of the time to stop, and whether it is to start again.
 //!
-//! systemd alone knows `TimeoutStopSec=` with all drop-ins applied, and which job it is at; it tells over D-Bus. systemd's own `busctl`
-//! asks: it is wherever systemd is, and it costs no D-Bus library for one question in a process's life. (The answer of
+//! systemd alone knows `TimeoutStopSec=` with all drop-ins applied, and which job it is at; it tells over D-Bus. systemd's
+//! own `busctl` asks: it is wherever systemd is, and it costs no D-Bus library for one question in a process's life. (The answer of
 //! `systemctl show` is written for people; this one is a plain number.)
 
 use std::process::Stdio;
@@ -69,6 +69,15 @@ pub async fn is_to_stay_stopped() -> Result<bool, UnitError> {
     let manager = "org.freedesktop.systemd1.Manager";
     let jobs = ask(&unit, &["call", MANAGER, "/org/freedesktop/systemd1", manager, "ListJobs"]).await?;
     Ok(unit.job_in(&jobs) == Some("stop"))
+}
+
+/// Whether a unit of systemd's runs this process, and not just something else that takes notifications: a container's
+/// runtime, another supervisor. (Where a unit's control group can't be seen, as with `ProtectControlGroups=private`,
+/// there is still `SYSTEMD_EXEC_PID` of systemd.exec(5). A successor has that of the process which it `succeeds`.)
+#[must_use]
+pub fn runs_this_process(succeeds: bool) -> bool {
+    let started = std::env::var("SYSTEMD_EXEC_PID").ok().and_then(|pid| pid.parse().ok());
+    Unit::of_this_process().is_ok() || started.is_some_and(|pid: u32| succeeds || pid == std::process::id())
 }
 
 async fn ask(unit: &Unit, question: &[&str]) -> Result<String, UnitError> {

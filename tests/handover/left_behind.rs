@@ -20,7 +20,7 @@ fn without_a_store_connections_are_closed() {
     let mut late = Client::asking(systemd.http(), "/slower");
     Client::tcp(systemd.http()).get("/live?live");
     end(&mut first);
-    first.wait_for_line("FileDescriptorStoreMax=");
+    first.wait_for_line("Connections cannot be handed over to the next process and will be closed: ");
     assert!(late.answer().body == "slower\n");
     idle.assert_closed();
     assert_eq!(running.answer().body, "slow\n");

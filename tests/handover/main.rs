@@ -10,6 +10,7 @@ mod support;
 mod hostile;
 mod killed;
 mod left_behind;
+mod not_kept;
 mod versions;
 mod without_loss;
 

@@ -130,10 +130,21 @@ async fn no_busctl_at_all() {
     is_unknown(&systemd, launch, reason).await;
 }
 
+/// A container's runtime takes notifications, say. There is no `TimeoutStopSec=` to know then.
 #[tokio::test]
 async fn no_unit_at_all() {
     let systemd = FakeSystemd::with_http();
+    let service = launch(&systemd, "echo t 30000000").in_unit("user-1000.slice/session-1.scope").start();
+    let _clients = drain(&systemd, &service, " of 30 s").await;
+    assert!(!service.said().contains("TimeoutStopSec"), "{}", service.said());
+}
+
+/// A unit whose process can't see its own control group: `ProtectControlGroups=private`.
+#[tokio::test]
+async fn a_unit_that_is_hidden() {
+    let systemd = FakeSystemd::with_http();
     let launch = launch(&systemd, "echo t 30000000").in_unit("user-1000.slice/session-1.scope");
+    let launch = launch.prepare("SYSTEMD_EXEC_PID=$$; export SYSTEMD_EXEC_PID");
     let reason = "no service unit runs this process (/proc/self/cgroup says \
                   \"0::/system.slice/user-1000.slice/session-1.scope\")";
     is_unknown(&systemd, launch, reason).await;

@@ -25,6 +25,7 @@ use super::vault::{BATCH, QUEUE};
 use super::{Carried, Carrier, Custodian, ledger_name, vault_name};
 use crate::journal::{self, Event};
 use crate::systemd::notify::Notifier;
+use crate::systemd::unit;
 
 /// What one ledger has room for: as much as one vault, and read-ahead bytes for heads by the ten thousand.
 const SIZE: Size = Size { slots: 65_536, spill: 32 << 20 };
@@ -50,7 +51,7 @@ pub enum DepositError {
     #[error("no service manager listens (NOTIFY_SOCKET)")]
     NoManager,
     /// It has kept nothing.
-    #[error("systemd has not kept the vault: raise FileDescriptorStoreMax= of the unit")]
+    #[error("{}", not_kept())]
     NotKept,
     /// It hasn't answered.
     #[error("systemd has not read its notifications for {} s", .waited.as_secs_f32())]
@@ -70,6 +71,15 @@ pub enum DepositError {
     /// Anything else.
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
+}
+
+/// Whose fault it is: outside a unit, in a container say, there is no `FileDescriptorStoreMax=` to raise.
+fn not_kept() -> &'static str {
+    if unit::runs_this_process(true) {
+        "systemd has not kept the vault: raise FileDescriptorStoreMax= of the unit"
+    } else {
+        "what listens at NOTIFY_SOCKET keeps no descriptors, as systemd would for a unit"
+    }
 }
 
 /// Connections on their way through systemd's store.
