@@ -60,9 +60,8 @@ async fn ticks(State(app): State<App>) -> impl IntoResponse {
         sleep(Duration::from_secs(1)).await;
         Some((format!("tick {tick}\n"), tick + 1))
     });
-    let over = async move { app.draining.begun().await };
     let good_bye = stream::iter(["good-bye: come again\n".to_owned()]);
-    Body::from_stream(ticks.take_until(over).chain(good_bye).map(Ok::<_, Infallible>))
+    Body::from_stream(ticks.take_until(app.draining.begun()).chain(good_bye).map(Ok::<_, Infallible>))
 }
 
 /// Counts visits every ten seconds, and once more at the end.

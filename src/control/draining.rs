@@ -1,5 +1,6 @@
 //! What handlers and tasks can know of a drain, and how they can ask for one.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -42,11 +43,13 @@ pub struct Draining {
 }
 
 impl Draining {
-    /// Waits until the drain begins; at once if it has.
-    pub async fn begun(&self) {
+    /// Waits until the drain begins; at once if it has. The future borrows nothing: a stream or a task can keep it.
+    pub fn begun(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
         let mut begun = self.begun.clone();
-        // Without the server nobody will ever serve: that is the end, too.
-        let _ = begun.wait_for(Option::is_some).await;
+        async move {
+            // Without the server nobody will ever serve: that is the end, too.
+            let _ = begun.wait_for(Option::is_some).await;
+        }
     }
 
     /// Whether the drain has begun.

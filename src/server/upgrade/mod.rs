@@ -110,10 +110,13 @@ impl Leave {
     ///
     /// That is later than [`Draining::begun`](crate::Draining::begun): while a drain settles, everything goes on as
     /// before. Until the end of its window (on a reload, of [`linger`](crate::Reload::linger)) there is time. Dropping
-    /// the future is fine.
-    pub async fn due(&self) {
-        // An error means that the worker has ended, and all its connections with it.
-        let _ = self.0.clone().wait_for(|phase| *phase >= Phase::Closing).await;
+    /// the future is fine, and it borrows nothing.
+    pub fn due(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let mut phase = self.0.clone();
+        async move {
+            // An error means that the worker has ended, and all its connections with it.
+            let _ = phase.wait_for(|phase| *phase >= Phase::Closing).await;
+        }
     }
 
     /// Whether the moment has come.
