@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::Gauges;
 use crate::config::{self, ConfigError};
-use crate::journal::Target;
 use crate::rehearse;
 use crate::route::Router;
 use crate::service;
-use crate::status::{self, VERSION};
+use crate::{Control, ControlError, Gauges, connected_to_journal};
+
+/// The version with the commit that it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("OUTLIVE_COMMIT_SUFFIX"));
 
 /// EX_USAGE of sysexits(3).
 const USAGE: u8 = 64;
@@ -47,7 +48,7 @@ struct Arguments {
     #[arg(long, short, global = true, value_name = "FILE", help_heading = "The service")]
     config: Option<PathBuf>,
 
-    /// Control socket of the service, instead of /run/outlive/control
+    /// Control socket of the service (of any that uses the library), instead of /run/outlive/control
     #[arg(long, global = true, value_name = "FILE", help_heading = "The service")]
     control: Option<PathBuf>,
 
@@ -128,30 +129,37 @@ fn check(path: Option<&Path>) -> ExitCode {
 }
 
 fn status(control: Option<PathBuf>, json: bool) -> ExitCode {
-    match status::client::status(&control.unwrap_or_else(status::client::find)) {
-        Ok(status) if json => say(&format!("{status:#}\n")),
-        Ok(status) => say(&status::report::text(&status)),
+    match asked(control).status() {
+        Ok(status) if json => say(&status.to_json()),
+        Ok(status) => say(&status.to_string()),
         Err(error) => complain(&error.to_string()),
     }
 }
 
 fn reload(control: Option<PathBuf>) -> ExitCode {
-    match status::client::reload(&control.unwrap_or_else(status::client::find)) {
-        Ok(Ok(text)) => say(&format!("{text}\n")),
+    match asked(control).reload() {
+        Ok(text) => say(&text),
         // The service has written all of it to the journal; systemctl shows the last ten lines of that.
-        Ok(Err(reason)) if Target::detect() == Target::Journald => complain(reason.lines().next().unwrap_or_default()),
-        Ok(Err(reason)) => complain(&reason),
+        Err(ControlError::NotReloaded { reason }) if connected_to_journal() => {
+            complain(reason.lines().next().unwrap_or_default())
+        }
+        Err(ControlError::NotReloaded { reason }) => complain(&reason),
         Err(error) => complain(&error.to_string()),
     }
 }
 
+/// The service that is to be asked.
+fn asked(control: Option<PathBuf>) -> Control {
+    control.map_or_else(Control::new, Control::at)
+}
+
 /// Writes to standard output; whoever has closed it has read enough.
 fn say(text: &str) -> ExitCode {
-    let _ = io::stdout().write_all(text.as_bytes());
+    let _ = writeln!(io::stdout(), "{text}");
     ExitCode::SUCCESS
 }
 
-fn complain(text: &str) -> ExitCode {
+pub(crate) fn complain(text: &str) -> ExitCode {
     let _ = writeln!(io::stderr(), "{text}");
     ExitCode::FAILURE
 }

@@ -16,14 +16,14 @@
 //! - **Restart** (`systemctl restart`). The old process says STOPPING, finishes the requests that run while it still serves
 //!   everybody else, hands every cleartext HTTP/1.1 connection over through systemd's descriptor store, and exits. The next
 //!   one goes on with them: idle, fresh, with half a request's head read. Who connects meanwhile waits in the backlog.
-//! - **Reload** (SIGHUP, `systemctl reload`, `outlive reload`; also without systemd). The program that is on disk by then
-//!   is started, gets the listeners, and takes over once it serves; connections go straight to it. If it can't serve,
+//! - **Reload** ([`Control::reload`], for `systemctl reload`; SIGHUP; also without systemd). The program that is on disk by
+//!   then is started, gets the listeners, and takes over once it serves; connections go straight to it. If it can't serve,
 //!   nothing has changed, and whoever asked is told why.
 //! - **The end** ([`Drain`]). Everything is bounded by a window: the unit's own `TimeoutStopSec=`, unless you say
 //!   otherwise. What still runs then is cut, counted and named in the log. A second signal, or SIGUSR2, cuts it short.
 //!   Handlers and background tasks can know ([`Draining`]) and be waited for ([`Tasks`]).
 //! - READY, STATUS and STOPPING for systemd, its watchdog (fed only while every worker answers), [`Limits`] and timeouts,
-//!   `outlive status`, hooks on signals ([`Server::on`]), upgraded connections that are told of the end and can be handed
+//!   [its status](Control::status) for who asks, hooks on signals ([`Server::on`]), upgraded connections that are told of the end and can be handed
 //!   over as well ([`upgrade`]).
 //!
 //! Each can be left out (`without_…`). HTTP/2 connections are ended by GOAWAY without losing a stream, and don't move.
@@ -40,8 +40,8 @@
 //!
 //! # Features
 //!
-//! - `journal`: [`Server::journal`] writes what happens to journald with all fields, or as lines to a terminal. Without
-//!   it, and unless it is called, events go to your `tracing` subscriber.
+//! - `journal`: [`Server::journal`] writes what happens to journald with all fields, or as lines to a terminal; [`log`]
+//!   does so with what you have to say. Without it, and unless it is called, events go to your `tracing` subscriber.
 //! - `service` (default): the program `outlive`. Leave it out (`default-features = false`) for the library alone, with
 //!   52 crates instead of 122.
 //!
@@ -60,13 +60,14 @@ pub mod guide;
 
 pub use api::{Answer, Drain, IntoApp, IntoSendApp, Reload, Server};
 pub use control::{Address, AddressError, Draining, Ended, Error, Signal, Task, Tasks};
+pub use journal::own::{connected_to_journal, log};
 pub use server::app::Observer;
 pub use server::body::{BodyTooLong, RequestBody as Body};
 pub use server::exchange::{ConnectionInfo, Exchange, Outcome, Peer};
 pub use server::gauges::Gauges;
 pub use server::limits::Limits;
 pub use server::upgrade;
-pub use status::InUse;
+pub use status::{Control, ControlError, InUse, Status};
 
 // What follows is no public interface. It is visible for the program that is built of it, and for tests, and may change
 // with any version.
@@ -77,6 +78,9 @@ pub mod cli;
 #[cfg(feature = "service")]
 #[doc(hidden)]
 pub mod config;
+#[cfg(feature = "service")]
+#[doc(hidden)]
+pub mod entries;
 #[doc(hidden)]
 pub mod handover;
 #[doc(hidden)]
@@ -95,3 +99,5 @@ mod service;
 pub mod status;
 #[doc(hidden)]
 pub mod systemd;
+#[cfg(feature = "journal")]
+mod visible;

@@ -6,38 +6,45 @@
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Termination as _};
 
-use crate::cli::{CONFIGURATION, print_config_error};
+use crate::cli::{CONFIGURATION, complain, print_config_error};
 use crate::config::last_good::LastGood;
 use crate::config::settings::Config;
-use crate::config::{self, ConfigError};
-use crate::journal::{self, Event, Target, count};
+use crate::config::{self, ConfigError, counted};
 use crate::route::Router;
 use crate::route::access_log::AccessLog;
-use crate::{Body, Drain, InUse, Reload, Server};
+use crate::{Body, Drain, InUse, Reload, Server, connected_to_journal, entries};
 
 /// Serves what the configuration says, to the end.
 pub(crate) fn serve(path: Option<&Path>, control: Option<PathBuf>) -> ExitCode {
     let server = Server::new().journal();
+    // Whoever reads the journal, or asked for a reload, is told by the library; whoever sits at a terminal, here.
+    let at_terminal = !connected_to_journal() && !server.is_successor();
     let (config, in_use) = match configuration(path, &server) {
         Ok(loaded) => loaded,
-        Err(reason) => {
-            let _ = server.fail(reason);
+        Err(error) => {
+            if at_terminal {
+                print_config_error(&error);
+            }
+            // The headline first: it is all that STATUS= has room for.
+            let _ = server.fail(format!("{}\n{error}", error.headline()));
             return ExitCode::from(CONFIGURATION);
         }
     };
-    let router = match Router::new(&config.routes, &server.gauges()) {
-        Ok(router) => router,
-        Err(error) => {
-            let _ = server.fail(error.to_string());
-            return ExitCode::FAILURE;
+    let ended = match Router::new(&config.routes, &server.gauges()) {
+        Ok(router) => {
+            let answer = move |request: http::Request<Body>| {
+                let exchange = request.body().exchange().cloned().unwrap_or_default();
+                router.call(request, exchange)
+            };
+            set_up(server, control, config, in_use).run(answer)
         }
+        Err(error) => Err(server.fail(error.to_string())),
     };
-    let answer = move |request: http::Request<Body>| {
-        let exchange = request.body().exchange().cloned().unwrap_or_default();
-        router.call(request, exchange)
-    };
-    // Whatever is wrong has been said already, to whom it concerns.
-    set_up(server, control, config, in_use).run(answer).map_or(ExitCode::FAILURE, |ended| ended.report())
+    match ended {
+        Ok(ended) => ended.report(),
+        Err(error) if at_terminal => complain(&format!("error: {error}")),
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// Sets a server up as the configuration says.
@@ -70,25 +77,25 @@ fn set_up(mut server: Server, control: Option<PathBuf>, config: Config, in_use: 
         .reload(Reload::new().ready_timeout(config.reload.ready_timeout).linger(config.reload.linger))
         .limits(config.limits)
         .observe(AccessLog::new(config.log))
-        .describe(count(config.routes.len(), "route"))
+        .describe(counted(config.routes.len(), "route"))
         .configuration(in_use)
 }
 
 /// Keeps the configuration that is served now, unless it was kept before.
 fn keep(last_good: &LastGood, texts: &config::Texts) {
     if let Err(error) = last_good.keep(texts) {
-        journal::log(Event::Inconvenience {
-            text: format!("The configuration can't be kept in StateDirectory= for a start with a broken one: {error}"),
-        });
+        entries::last_good_lacking(format!(
+            "The configuration can't be kept in StateDirectory= for a start with a broken one: {error}"
+        ));
     }
 }
 
 /// Loads the configuration, or else the last good one.
-fn configuration(path: Option<&Path>, server: &Server) -> Result<(Config, InUse), String> {
+fn configuration(path: Option<&Path>, server: &Server) -> Result<(Config, InUse), ConfigError> {
     let error = match config::load(path) {
         Ok(config) => {
             for warning in &config.warnings {
-                journal::log(Event::ConfigurationWarning { text: warning.headline() });
+                entries::configuration_warning(warning.headline());
             }
             let in_use = InUse::files(config.sources.clone());
             return Ok((config, in_use));
@@ -101,12 +108,7 @@ fn configuration(path: Option<&Path>, server: &Server) -> Result<(Config, InUse)
     {
         return Ok(kept);
     }
-    if Target::detect() == Target::Lines && !server.is_successor() {
-        print_config_error(&error);
-        return Err(error.headline());
-    }
-    // The headline first: it is all that STATUS= has room for.
-    Err(format!("{}\n{error}", error.headline()))
+    Err(error)
 }
 
 /// The last good configuration, if it may take the place of a broken one.
@@ -117,8 +119,9 @@ fn fall_back(last_good: &LastGood, error: &ConfigError) -> Option<(Config, InUse
     let kept = match last_good.load() {
         Ok(kept) => kept,
         Err(why) => {
-            let text = format!("The last good configuration can't take the place of the broken one: {why}");
-            journal::log(Event::Inconvenience { text });
+            entries::last_good_lacking(format!(
+                "The last good configuration can't take the place of the broken one: {why}"
+            ));
             return None;
         }
     };
@@ -127,7 +130,7 @@ fn fall_back(last_good: &LastGood, error: &ConfigError) -> Option<(Config, InUse
         return None;
     }
     let problem = format!("{}\n{error}", error.headline());
-    journal::log(Event::LastGoodServed { problem, since: kept.since.clone() });
+    entries::last_good_served(problem, kept.since.clone());
     let in_use = InUse::files(kept.config.sources.clone()).instead_of_broken(error.headline(), kept.since);
     Some((kept.config, in_use))
 }

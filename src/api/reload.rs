@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::control::ReloadSetup;
 use crate::handover::successor::Program;
 
-/// How another process takes over, when SIGHUP or `outlive reload` asks for it: the program that is on disk then is
-/// started as the *successor*, gets all listeners, and once it serves this process lets its connections go over to it,
-/// finishes its requests, and ends. If the successor can't serve, nothing has changed.
+/// How another process takes over, when SIGHUP or [`Control::reload`](crate::Control::reload) asks for it: the program
+/// that is on disk then is started as the *successor*, gets all listeners, and once it serves this process lets its
+/// connections go over to it, finishes its requests, and ends. If the successor can't serve, nothing has changed.
 ///
 /// ```
 /// use std::time::Duration;

@@ -164,14 +164,14 @@ impl Server {
         self
     }
 
-    /// Answers `outlive status` and `outlive reload` at that path, instead of `control` in the unit's
-    /// `RuntimeDirectory=`, or `$XDG_RUNTIME_DIR/outlive/control` where there is no unit.
+    /// Answers [`Control`](crate::Control) at that path, instead of `control` in the unit's `RuntimeDirectory=`, or
+    /// `$XDG_RUNTIME_DIR/NAME/control` where there is none: the program's file is called `NAME`.
     pub fn control_socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.setup.control = ControlSocketAt::Path(path.into());
         self
     }
 
-    /// Answers nobody's questions.
+    /// Answers nobody's questions: there is no [`Control`](crate::Control) of this server.
     pub fn without_control_socket(mut self) -> Self {
         self.setup.control = ControlSocketAt::Nowhere;
         self
@@ -288,6 +288,9 @@ impl Server {
     /// Writes to the journal what happens: to journald with all fields if standard error is connected to it
     /// (`JOURNAL_STREAM` of systemd.exec(5)), or else as lines to standard error. Without this, it goes to the program's
     /// own `tracing` subscriber, if there is one.
+    ///
+    /// What the program itself has to say can go there as well, by [`log`](crate::log). Why a server can't start is
+    /// returned, and so no line says it a second time; only journald gets it, with its id.
     #[cfg(feature = "journal")]
     pub fn journal(self) -> Self {
         crate::journal::start(crate::journal::Target::detect());
@@ -404,9 +407,9 @@ impl Server {
         Ok(Ready { app, setup: self.setup, origin: self.origin, reporter })
     }
 
-    /// Says that the program can't serve, and why: in the journal, to systemd, and to the process that goes on if this
-    /// one is its successor. For what goes wrong before [`serve`](Self::serve): a configuration that can't be read, a
-    /// database that doesn't answer.
+    /// Says that the program can't serve, and why: to journald and systemd, and to the process that goes on if this one
+    /// is its successor. For what goes wrong before [`serve`](Self::serve): a configuration that can't be read, a database
+    /// that doesn't answer. To say it at a terminal is up to whoever gets what is returned, as `main` does with its own.
     ///
     /// ```no_run
     /// # fn load() -> Result<(), std::io::Error> { Ok(()) }

@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+pub(crate) use diagnostic::counted;
 pub use diagnostic::{ConfigError, Diagnostic, Severity};
 use fragment::Fragment;
 use load::Files;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub(super) use crate::journal::visible;
+pub(super) use crate::visible::visible;
 
 /// A file's name, as it can be shown, and its text.
 pub(super) struct Source {

@@ -58,15 +58,14 @@ fn reload(given: fragment::Reload) -> Reload {
 }
 
 fn limits(given: fragment::Limits) -> Limits {
-    let default = Limits::default();
-    Limits {
-        head_size: or(given.head_size, default.head_size),
-        head_fields: or(given.head_fields, default.head_fields),
-        head_timeout: or(given.head_timeout, default.head_timeout),
-        idle_timeout: or(given.idle_timeout, default.idle_timeout),
-        request_timeout: or(given.request_timeout, default.request_timeout),
-        send_timeout: or(given.send_timeout, default.send_timeout),
-    }
+    let mut limits = Limits::default();
+    limits.head_size = or(given.head_size, limits.head_size);
+    limits.head_fields = or(given.head_fields, limits.head_fields);
+    limits.head_timeout = or(given.head_timeout, limits.head_timeout);
+    limits.idle_timeout = or(given.idle_timeout, limits.idle_timeout);
+    limits.request_timeout = or(given.request_timeout, limits.request_timeout);
+    limits.send_timeout = or(given.send_timeout, limits.send_timeout);
+    limits
 }
 
 fn check_drain(drain: &fragment::Drain, findings: &mut Findings) {

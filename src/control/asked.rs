@@ -66,8 +66,8 @@ fn complain(path: PathBuf, error: &std::io::Error) {
     };
     journal::log(Event::Inconvenience {
         text: format!(
-            "Nobody answers `outlive status` and `outlive reload` for this process, because {} can't be opened ({why}): \
-             choose another place with --control",
+            "Nobody answers for this process when its status or a reload is asked for, because {} can't be opened \
+             ({why}): choose another place (--control of outlive, Server::control_socket in a program)",
             path.display(),
         ),
     });

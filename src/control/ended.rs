@@ -7,7 +7,8 @@ use crate::journal::DrainSummary;
 
 /// How a server has ended.
 ///
-/// As the value of `main` it makes the exit status: 0, or 1 if requests were cut.
+/// As the value of `main` it makes the exit status: 0, or 1 if requests were cut. Where nothing was served, since `main` has
+/// done something else, it is `Ended::default()`.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Ended {

@@ -5,12 +5,13 @@ use std::io;
 
 use super::address::{Address, AddressError};
 use crate::server::ServerError;
+use crate::status::ControlError;
 use crate::systemd::activation::ActivationError;
 
 /// EINVAL of errno(3): the word for a start that failed for no errno of its own.
 const EINVAL: u32 = 22;
 
-/// Why a server couldn't start, or couldn't go on. Each says what to do about it.
+/// Why a server couldn't start, or couldn't go on; or why another one couldn't be asked. Each says what to do about it.
 ///
 /// It is also what `{:?}` says, so that a `main` which returns it prints a sentence.
 #[derive(thiserror::Error)]
@@ -67,6 +68,9 @@ pub enum Error {
     /// The process that has started this one as its successor is gone, or speaks another language.
     #[error("cannot follow the process that has started this one: {0}")]
     Predecessor(io::Error),
+    /// The service that runs couldn't be asked, or didn't do what it was asked for: see [`Control`](crate::Control).
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The program couldn't get ready: see [`fail`](crate::Server::fail).
     #[error("{0}")]
     Program(String),

@@ -425,7 +425,7 @@ async fn reload_outcome(reloads: &mut Option<Reloads>) -> Outcome {
 
 fn report_lost(lost: ServerError) -> Error {
     if let ServerError::Lost { worker, reason } = &lost {
-        journal::log(Event::WorkerLost { worker: *worker, reason: reason.clone() });
+        journal::log_returned(Event::WorkerLost { worker: *worker, reason: reason.clone() });
     }
     Error::server(lost)
 }

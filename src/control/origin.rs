@@ -78,13 +78,13 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Says so: to the process that goes on, or else to the journal, and to whoever types `systemctl status`.
+    /// Says so: to the process that goes on, or else to journald, and to whoever types `systemctl status`.
     pub(crate) fn failed(&self, reason: &str, errno: u32) {
         if let Some(complaints) = &self.complaints {
             complaints.failed(reason);
             return;
         }
-        journal::log(Event::StartFailed { reason: reason.to_owned() });
+        journal::log_returned(Event::StartFailed { reason: reason.to_owned() });
         let first_line = reason.lines().next().unwrap_or_default();
         self.notifier.send(Notification::Failed { status: format!("Cannot start: {first_line}"), errno });
         journal::flush(LAST_WORDS);

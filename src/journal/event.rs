@@ -1,4 +1,5 @@
-//! Every event that an operator may look for, its id, its priority and its words, in one place.
+//! Every event of the library that an operator may look for, its id, its priority and its words, in one place. (What the
+//! program has to say beyond them is in `entries`.)
 //!
 //! `journalctl MESSAGE_ID=…` finds them; the message catalog explains them.
 
@@ -44,8 +45,6 @@ pub mod message_id {
     pub const RELOAD_FAILED: &str = "aeb7ed2805f3458cacac86192208cf23";
     /// A process that was succeeded has finished its last requests and ends.
     pub const OLD_ENDED: &str = "2e38067a4b40460c9dcfc28457e5bd0c";
-    /// The configuration is broken, and the last good one is served instead.
-    pub const LAST_GOOD_SERVED: &str = "d9e6ff999c10418c8352acaec6f96bc5";
     /// Something that only makes the service less comfortable doesn't work.
     pub const INCONVENIENCE: &str = "5e6f88b235cb428ebde961ee17415539";
     /// Connections were taken over from the process before.
@@ -56,14 +55,8 @@ pub mod message_id {
     pub const HANDED_OVER: &str = "ee242b83302b47c3a5158cda14e9aba9";
     /// Connections have no way to the next process.
     pub const HANDOVER_IMPOSSIBLE: &str = "0785ae2777f449f697aef4b6f4b5e2b7";
-    /// A request has ended: the access log.
-    pub const REQUEST: &str = "91acd0608e58448e870613971440b0c0";
-    /// Something that a client sent was no request: the access log.
-    pub const REQUEST_REJECTED: &str = "14898315b89546e2b278374f2435f60c";
     /// journald was too slow, and entries were dropped.
     pub const ENTRIES_DROPPED: &str = "9dfbde8cac244da7b131c7d009f29379";
-    /// Something is odd about the configuration, but it can be served.
-    pub const CONFIGURATION_WARNING: &str = "cae596cd78154f1384d7ae159b65c3cf";
 }
 
 /// Something that has happened.
@@ -201,13 +194,6 @@ pub enum Event {
         /// Since it was succeeded.
         after: Duration,
     },
-    /// The last good configuration is served.
-    LastGoodServed {
-        /// What is wrong with the one on disk.
-        problem: String,
-        /// When the last good one was first served.
-        since: String,
-    },
     /// Something that only makes the service less comfortable doesn't work.
     Inconvenience {
         /// What, and what to do.
@@ -251,28 +237,10 @@ pub enum Event {
         /// Why, and what to do.
         reason: String,
     },
-    /// A request has ended.
-    Request(Box<RequestEntry>),
-    /// Something that a client sent was no request.
-    RequestRejected {
-        /// The client.
-        peer: String,
-        /// The listener that it came in by.
-        listener: String,
-        /// The answer's status.
-        status: u16,
-        /// What was wrong with it.
-        reason: String,
-    },
     /// Entries were dropped.
     Dropped {
         /// How many.
         count: u64,
-    },
-    /// Something is odd about the configuration.
-    ConfigurationWarning {
-        /// What, where, and what to do.
-        text: String,
     },
 }
 
@@ -297,35 +265,6 @@ pub struct DrainSummary {
     pub handed_over: usize,
     /// How long that took, but for waiting until they were free.
     pub handover: Duration,
-}
-
-/// One line of the access log.
-#[derive(Debug, Default, Clone)]
-pub struct RequestEntry {
-    /// Whether it deserves attention: priority warning instead of info.
-    pub failed: bool,
-    /// The method.
-    pub method: String,
-    /// The path, with the query string only if asked for.
-    pub path: String,
-    /// The route that answered.
-    pub route: Option<String>,
-    /// The answer's status; none if no answer had begun.
-    pub status: Option<u16>,
-    /// Until the last byte of the answer was given to the connection.
-    pub duration: Duration,
-    /// Bytes of the answer's body.
-    pub bytes: u64,
-    /// The client.
-    pub peer: String,
-    /// The listener that it came in by.
-    pub listener: String,
-    /// `X-Request-Id`.
-    pub request_id: Option<String>,
-    /// `complete`, `aborted`, `failed`, `cut`.
-    pub outcome: &'static str,
-    /// Request fields that the configuration asks for, `user-agent="curl/8"`.
-    pub headers: Option<String>,
 }
 
 fn usec(duration: Duration) -> u64 {
@@ -356,7 +295,6 @@ impl Event {
     /// Writes the event, which may block.
     pub(super) fn emit(self) {
         match self {
-            Self::Request(entry) => entry.emit(),
             Self::DrainBegan { .. } | Self::DrainEnded(_) | Self::Hammer { .. } | Self::WindowUnknown { .. } => {
                 self.emit_drain();
             }
@@ -407,21 +345,7 @@ impl Event {
                 count(usize::try_from(accepted).unwrap_or(usize::MAX), "connection"),
                 count(usize::try_from(answered).unwrap_or(usize::MAX), "request"),
             ),
-            Self::LastGoodServed { problem, since } => error!(
-                MESSAGE_ID = message_id::LAST_GOOD_SERVED,
-                "The configuration is broken, so the last good one is served (of {since}): {problem}"
-            ),
             Self::Inconvenience { text } => warn!(MESSAGE_ID = message_id::INCONVENIENCE, "{text}"),
-            Self::RequestRejected { peer, listener, status, reason } => info!(
-                MESSAGE_ID = message_id::REQUEST_REJECTED,
-                STATUS = status,
-                PEER = peer,
-                LISTENER = listener,
-                "{peer} sent no request: {status}, {reason}"
-            ),
-            Self::ConfigurationWarning { text } => {
-                warn!(MESSAGE_ID = message_id::CONFIGURATION_WARNING, "{text}");
-            }
             other => debug!("{other:?}"),
         }
     }
@@ -622,45 +546,5 @@ impl DrainSummary {
                 if *cut == 1 { "1 request was".to_owned() } else { format!("{cut} requests were") },
             );
         }
-    }
-}
-
-impl RequestEntry {
-    fn emit(&self) {
-        macro_rules! entry {
-            ($level:ident) => {
-                $level!(
-                    MESSAGE_ID = message_id::REQUEST,
-                    METHOD = self.method,
-                    PATH = self.path,
-                    ROUTE = self.route,
-                    STATUS = self.status,
-                    DURATION_USEC = usec(self.duration),
-                    BYTES = self.bytes,
-                    PEER = self.peer,
-                    LISTENER = self.listener,
-                    REQUEST_ID = self.request_id,
-                    OUTCOME = self.outcome,
-                    HEADERS = self.headers,
-                    "{}",
-                    self.line(),
-                )
-            };
-        }
-        if self.failed { entry!(warn) } else { entry!(info) }
-    }
-
-    fn line(&self) -> String {
-        let status = self.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        let outcome = if self.outcome == "complete" { String::new() } else { format!(" ({})", self.outcome) };
-        let headers = self.headers.as_ref().map_or_else(String::new, |headers| format!(" {headers}"));
-        format!(
-            "{} {} {}: {status}{outcome}, {} bytes in {}{headers}",
-            self.peer,
-            self.method,
-            self.path,
-            self.bytes,
-            human(self.duration),
-        )
     }
 }

@@ -11,12 +11,10 @@ use std::thread;
 use tracing_journald::{Layer, Priority, PriorityMappings};
 
 use super::writer::LOOK_EVERY;
+use crate::status::program;
 
 /// Where journald listens: systemd-journald.service(8). tracing-journald sends there and nowhere else.
 const SOCKET: &str = "/run/systemd/journal/socket";
-
-/// The identifier in the journal: what `journalctl -t` looks for.
-const IDENTIFIER: &str = "outlive";
 
 /// Tells whether journald is there.
 pub(super) struct Journald {
@@ -26,8 +24,10 @@ pub(super) struct Journald {
 impl Journald {
     /// What writes to journald, and what tells whether it is there.
     pub(super) fn layer() -> io::Result<(Layer, Self)> {
+        let program = program().unwrap_or_default();
         let layer = tracing_journald::layer()?
-            .with_syslog_identifier(IDENTIFIER.to_owned())
+            // What `journalctl -t` looks for, the same as systemd's own for what the program writes to standard error.
+            .with_syslog_identifier(program.to_string_lossy().into_owned())
             // Without this, fields would be named F_MESSAGE_ID and so on, and journalctl would know none of them.
             .with_field_prefix(None)
             .with_priority_mappings(PriorityMappings {

@@ -8,18 +8,16 @@
 mod event;
 #[cfg(feature = "journal")]
 mod journald;
+pub mod own;
 mod pace;
-#[cfg(feature = "journal")]
-mod visible;
 #[cfg(feature = "journal")]
 mod writer;
 
 use std::time::Duration;
 
-pub use event::{DrainSummary, Event, RequestEntry, count, human, message_id};
+pub use event::{DrainSummary, Event, count, human, message_id};
+pub use own::connected_to_journal;
 pub use pace::Pace;
-#[cfg(feature = "journal")]
-pub(crate) use visible::visible;
 #[cfg(feature = "journal")]
 pub use writer::{Target, start};
 
@@ -29,6 +27,17 @@ pub fn log(event: Event) {
     #[cfg(feature = "journal")]
     let Some(event) = writer::queue(event) else { return };
     event.emit();
+}
+
+/// Says what is returned as an error as well, if that gets to journald, with the id by which it is looked for. Everyone
+/// else is told by the error: said here too, it would be said twice.
+pub fn log_returned(event: Event) {
+    #[cfg(feature = "journal")]
+    if writer::is_journald() {
+        log(event);
+    }
+    #[cfg(not(feature = "journal"))]
+    let _ = event;
 }
 
 /// Waits until all that was said so far has been written, or `limit` is over.

@@ -1,6 +1,7 @@
 //! The journal's own thread: a bounded queue, and who empties it.
 
 use std::io::{self, IsTerminal, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -12,12 +13,14 @@ use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::journald::Journald;
-use super::{Event, Pace, visible};
+use super::{Event, Pace, connected_to_journal};
+use crate::visible::visible;
 
 /// Events that may wait for a slow journald: a few seconds of a busy access log, about 2 MiB.
 const QUEUE: usize = 8192;
 
-/// How many of them can't be requests: however busy the access log is, there is room for what an operator looks for.
+/// How many of them can't be the program's own: however busy its access log is, there is room for what an operator looks
+/// for.
 const RESERVED: usize = 256;
 
 /// How often to look whether journald is there again, or there is room in the queue.
@@ -29,6 +32,7 @@ const DROPS_REPORTED_EVERY: Duration = Duration::from_secs(1);
 static JOURNAL: OnceLock<Journal> = OnceLock::new();
 
 struct Journal {
+    target: Target,
     queue: SyncSender<Message>,
     waiting: AtomicUsize,
     dropped: AtomicU64,
@@ -36,6 +40,7 @@ struct Journal {
 
 enum Message {
     Event(Event),
+    Own(Box<dyn FnOnce() + Send>),
     Flush(mpsc::Sender<()>),
 }
 
@@ -52,9 +57,7 @@ impl Target {
     /// Journald if standard error is connected to it (`JOURNAL_STREAM`, see systemd.exec(5)), else lines.
     #[must_use]
     pub fn detect() -> Self {
-        let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
-        let here = rustix::fs::fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
-        if here.is_ok_and(|here| here == stream) { Self::Journald } else { Self::Lines }
+        if connected_to_journal() { Self::Journald } else { Self::Lines }
     }
 }
 
@@ -62,7 +65,7 @@ impl Target {
 /// thread where they happen. The second call does nothing.
 pub fn start(target: Target) {
     let (queue, messages) = mpsc::sync_channel(QUEUE);
-    let journal = Journal { queue, waiting: AtomicUsize::new(0), dropped: AtomicU64::new(0) };
+    let journal = Journal { target, queue, waiting: AtomicUsize::new(0), dropped: AtomicU64::new(0) };
     if JOURNAL.set(journal).is_ok() {
         let run = move || {
             let (dispatch, journald) = dispatch(target);
@@ -77,14 +80,30 @@ pub fn start(target: Target) {
 /// Queues an event, or drops and counts it when the queue is full; returns it if there is no queue.
 pub(super) fn queue(event: Event) -> Option<Event> {
     let Some(journal) = JOURNAL.get() else { return Some(event) };
-    let room =
-        if matches!(event, Event::Request(_) | Event::RequestRejected { .. }) { QUEUE - RESERVED } else { QUEUE };
-    let waiting = journal.waiting.fetch_add(1, Ordering::Relaxed);
-    if waiting >= room || journal.queue.try_send(Message::Event(event)).is_err() {
-        journal.waiting.fetch_sub(1, Ordering::Relaxed);
-        journal.dropped.fetch_add(1, Ordering::Relaxed);
-    }
+    journal.queue(Message::Event(event), QUEUE);
     None
+}
+
+/// The same for what the program itself has to say.
+pub(super) fn queue_own<F: FnOnce() + Send + 'static>(say: F) -> Option<F> {
+    let Some(journal) = JOURNAL.get() else { return Some(say) };
+    journal.queue(Message::Own(Box::new(say)), QUEUE - RESERVED);
+    None
+}
+
+impl Journal {
+    fn queue(&self, message: Message, room: usize) {
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        if waiting >= room || self.queue.try_send(message).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether what is said gets to journald, with its fields.
+pub(super) fn is_journald() -> bool {
+    JOURNAL.get().is_some_and(|journal| journal.target == Target::Journald)
 }
 
 /// Waits until all that was said so far has been written, or `limit` is over.
@@ -107,10 +126,13 @@ fn write_all(messages: &Receiver<Message>, journald: Option<&Journald>) {
     loop {
         match messages.recv_timeout(DROPS_REPORTED_EVERY) {
             Ok(Message::Event(event)) => {
-                if let Some(journal) = JOURNAL.get() {
-                    journal.waiting.fetch_sub(1, Ordering::Relaxed);
-                }
-                write(event, journald);
+                taken();
+                write(|| event.emit(), journald);
+            }
+            Ok(Message::Own(say)) => {
+                taken();
+                // It is the program's; the journal goes on without this entry.
+                write(|| drop(catch_unwind(AssertUnwindSafe(say))), journald);
             }
             Ok(Message::Flush(done)) => drop(done.send(())),
             Err(RecvTimeoutError::Timeout) => {}
@@ -120,11 +142,18 @@ fn write_all(messages: &Receiver<Message>, journald: Option<&Journald>) {
     }
 }
 
-fn write(event: Event, journald: Option<&Journald>) {
+/// There is room for one more in the queue.
+fn taken() {
+    if let Some(journal) = JOURNAL.get() {
+        journal.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn write(say: impl FnOnce(), journald: Option<&Journald>) {
     if let Some(journald) = journald {
         journald.wait();
     }
-    event.emit();
+    say();
 }
 
 fn report_drops(journald: Option<&Journald>) {
@@ -133,7 +162,7 @@ fn report_drops(journald: Option<&Journald>) {
         && journal.dropped.load(Ordering::Relaxed) > 0
         && PACE.permits()
     {
-        write(Event::Dropped { count: journal.dropped.swap(0, Ordering::Relaxed) }, journald);
+        write(|| Event::Dropped { count: journal.dropped.swap(0, Ordering::Relaxed) }.emit(), journald);
     }
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::Observer;
 use crate::config::settings::{Access, Log};
-use crate::journal::{self, Event, RequestEntry};
+use crate::entries::{self, RequestEntry};
 use crate::{ConnectionInfo, Exchange, Outcome};
 
 /// The longest `X-Request-Id` of a client that is taken over.
@@ -63,12 +63,8 @@ impl Observer for AccessLog {
 
     fn rejected(&self, connection: &ConnectionInfo, status: StatusCode, reason: &str) {
         if self.settings.access == Access::All {
-            journal::log(Event::RequestRejected {
-                peer: connection.peer.to_string(),
-                listener: connection.listener.to_string(),
-                status: status.as_u16(),
-                reason: reason.to_owned(),
-            });
+            let (peer, listener) = (connection.peer.to_string(), connection.listener.to_string());
+            entries::request_rejected(peer, listener, status.as_u16(), reason.to_owned());
         }
     }
 
@@ -92,7 +88,7 @@ impl Observer for AccessLog {
         } else {
             exchange.uri.path()
         };
-        journal::log(Event::Request(Box::new(RequestEntry {
+        entries::request(RequestEntry {
             failed,
             method: exchange.method.to_string(),
             path: path.to_owned(),
@@ -103,18 +99,9 @@ impl Observer for AccessLog {
             peer: exchange.connection.peer.to_string(),
             listener: exchange.connection.listener.to_string(),
             request_id: exchange.request_id().map(ToOwned::to_owned),
-            outcome: word(outcome),
+            outcome: outcome.name(),
             headers: exchange.logged_fields().map(ToOwned::to_owned),
-        })));
-    }
-}
-
-fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Complete => "complete",
-        Outcome::Aborted => "aborted",
-        Outcome::Failed => "failed",
-        Outcome::Cut => "cut",
+        });
     }
 }
 

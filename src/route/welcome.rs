@@ -86,10 +86,7 @@ impl Snapshot {
     /// The numbers alone, as JSON. `peer` is the asking end of the connection, by which the page can tell whether it
     /// still has the one that it had.
     fn live(&self, peer: &Peer) -> Response<Body> {
-        let peer = match peer {
-            Peer::Tcp(address) => serde_json::Value::String(address.to_string()),
-            Peer::Unix => serde_json::Value::Null,
-        };
+        let peer = peer.address().map(|address| address.to_string());
         let numbers = serde_json::json!({
             "pid": self.pid,
             "version": VERSION,

@@ -198,3 +198,16 @@ pub enum Outcome {
     /// A drain's window ended first.
     Cut,
 }
+
+impl Outcome {
+    /// In one word, for a log: `complete`, `aborted`, `failed`, `cut`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Aborted => "aborted",
+            Self::Failed => "failed",
+            Self::Cut => "cut",
+        }
+    }
+}

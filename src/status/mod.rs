@@ -1,14 +1,13 @@
 //! What the service says of itself when it is asked: `outlive status`, and the way that `outlive reload` takes.
 //!
-//! The service answers on a [socket] of its own, with one line of JSON for one line of request. [`client`] asks, and
-//! [`report`] makes of the answer what people read.
+//! The service answers on a [socket] of its own, with one line of JSON for one line of request. [`ask`] asks, and
+//! `report` makes of the answer what people read.
 
-#[cfg(feature = "service")]
-pub mod client;
-#[cfg(feature = "service")]
-pub mod report;
+pub mod ask;
+mod report;
 pub mod socket;
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +19,13 @@ use crate::journal::DrainSummary;
 use crate::server::census::CensusTaker;
 use crate::server::gauges::Gauges;
 
+pub use ask::{Control, ControlError, Status};
+
 /// How long a worker may take to count its connections.
 const CENSUS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The version with the commit that it was built from.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("OUTLIVE_COMMIT_SUFFIX"));
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("OUTLIVE_COMMIT_SUFFIX"));
 
 /// Where the last drain is noted down for the next process, in `RuntimeDirectory=`.
 const LAST_DRAIN: &str = "last-drain.json";
@@ -187,6 +188,7 @@ impl Facts {
         let gauges = &self.gauges;
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         json!({
+            "program": program().unwrap_or_default().to_string_lossy(),
             "version": VERSION,
             "state": changing.state.name(),
             "pid": std::process::id(),
@@ -230,6 +232,13 @@ impl Facts {
 /// Seconds since 1970.
 fn epoch(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// What this program is called where it was started: the name of its file, or of the link to it, and the same after an
+/// upgrade.
+pub(crate) fn program() -> Option<OsString> {
+    let started = std::env::args_os().next()?;
+    Path::new(&started).file_name().map(OsStr::to_owned)
 }
 
 /// The first of the unit's `RuntimeDirectory=`: `RUNTIME_DIRECTORY` of systemd.exec(5).

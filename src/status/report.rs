@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::epoch;
-use crate::journal::human;
+use crate::journal::{count, human};
 
 /// Columns of a terminal.
 const WIDTH: usize = 80;
@@ -15,7 +15,7 @@ const NAMES: usize = 15;
 
 /// All of it. What an older or newer service doesn't say is left out.
 #[must_use]
-pub fn text(status: &Value) -> String {
+pub(super) fn text(status: &Value) -> String {
     let mut text = wrapped(0, &headline(status));
     for (name, value) in lines(status) {
         let value = wrapped(NAMES + 2, &value);
@@ -26,9 +26,11 @@ pub fn text(status: &Value) -> String {
 
 fn headline(status: &Value) -> String {
     let up = status["uptime_seconds"].as_f64().unwrap_or_default();
+    let outlive = format!("outlive {}", word(&status["version"]));
+    let program = status["program"].as_str().filter(|name| !matches!(*name, "" | "outlive"));
     format!(
-        "outlive {}: {} for {}, as process {} (generation {})",
-        word(&status["version"]),
+        "{}: {} for {}, as process {} (generation {})",
+        program.map_or(outlive.clone(), |program| format!("{program} on {outlive}")),
         word(&status["state"]),
         long(Duration::try_from_secs_f64(up).unwrap_or_default()),
         number(&status["pid"]),
@@ -97,11 +99,11 @@ fn handover(handover: &Value) -> String {
         rejected => format!(", {rejected} rejected"),
     };
     format!(
-        "{} from generation {}, {}: {} connections adopted{rejected}; ready after {}",
+        "{} from generation {}, {}: {} adopted{rejected}; ready after {}",
         word(&handover["by"]),
         number(&handover["from_generation"]),
         ago(&handover["at"]),
-        number(&handover["adopted"]),
+        counted(&handover["adopted"], "connection"),
         milliseconds(&handover["milliseconds"]),
     )
 }
@@ -112,14 +114,14 @@ fn drain(drain: &Value) -> String {
         cut => format!("{cut} cut on {}", word(&drain["cut_routes"])),
     };
     format!(
-        "{} to generation {}, {}: settled in {}, closed in {}; {} requests finished, {cut}; {} connections closed",
+        "{} to generation {}, {}: settled in {}, closed in {}; {} finished, {cut}; {} closed",
         word(&drain["cause"]),
         number(&drain["generation"]),
         ago(&drain["at"]),
         milliseconds(&drain["settle_milliseconds"]),
         milliseconds(&drain["close_milliseconds"]),
-        number(&drain["finished"]),
-        number(&drain["closed"]),
+        counted(&drain["finished"], "request"),
+        counted(&drain["closed"], "connection"),
     )
 }
 
@@ -129,6 +131,10 @@ fn word(value: &Value) -> &str {
 
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
+}
+
+fn counted(value: &Value, noun: &str) -> String {
+    count(usize::try_from(number(value)).unwrap_or(usize::MAX), noun)
 }
 
 fn milliseconds(value: &Value) -> String {

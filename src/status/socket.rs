@@ -17,7 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::{Facts, runtime_directory};
+use super::{Facts, program, runtime_directory};
 
 /// What it is called in `RuntimeDirectory=`.
 pub const NAME: &str = "control";
@@ -45,7 +45,8 @@ pub struct ReloadRequest {
 
 /// Where the socket of a service is that this process is.
 ///
-/// In `RuntimeDirectory=`, or else in the user's runtime directory; `None` if there is neither.
+/// In `RuntimeDirectory=`, or else in a folder of the program's name in the user's runtime directory; `None` if there is
+/// neither.
 #[must_use]
 pub fn path() -> Option<PathBuf> {
     runtime_directory().map(|folder| folder.join(NAME)).or_else(path_by_hand)
@@ -54,7 +55,7 @@ pub fn path() -> Option<PathBuf> {
 /// The same for a service that a user runs without systemd.
 pub(super) fn path_by_hand() -> Option<PathBuf> {
     let folder = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty())?;
-    Some(Path::new(&folder).join("outlive").join(NAME))
+    Some(Path::new(&folder).join(program()?).join(NAME))
 }
 
 /// The socket, open.

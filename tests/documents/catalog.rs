@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::committed::packaged;
 
-const EVENTS: &str = include_str!("../../src/journal/event.rs");
+/// What the library says, and what the service does.
+const EVENTS: &str = concat!(include_str!("../../src/journal/event.rs"), include_str!("../../src/entries.rs"));
 
 /// Paragraphs of an entry: what happened, what it means for clients, what to do.
 const PARAGRAPHS: usize = 3;

@@ -11,3 +11,4 @@ mod graceful_shutdown;
 mod many_listeners;
 mod readme;
 mod smooth_restart;
+mod user_unit;

@@ -9,8 +9,10 @@
 mod support;
 
 mod apps;
+mod control;
 mod draining;
 mod errors;
+mod journal;
 mod reload;
 mod signals;
 mod without;

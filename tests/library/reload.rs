@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 
@@ -15,7 +16,7 @@ use crate::support::wait::{SOON, until};
 use crate::{exit, get, pid, program};
 
 /// Makes this process the one that adopts orphans, as the service manager is for a service.
-fn be_service_manager() {
+pub fn be_service_manager() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap());
 }
@@ -62,17 +63,18 @@ async fn a_program_that_cannot_start_changes_nothing() {
 }
 
 /// A program that was started by hand, and where it says that it listens.
-struct ByHand {
-    child: Child,
+pub struct ByHand {
+    pub child: Child,
     address: SocketAddr,
 }
 
 impl ByHand {
-    fn start(test: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+    /// A test of this binary, or of a link to it. `place`: XDG_RUNTIME_DIR.
+    pub fn start(program: &Path, test: &str, place: &str) -> Self {
+        let mut child = Command::new(program)
             .args(["--exact", test, "--nocapture"])
             .env("OUTLIVE_TEST_IS_SERVICE", "1")
-            .env_remove("XDG_RUNTIME_DIR")
+            .env("XDG_RUNTIME_DIR", place)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -102,7 +104,7 @@ async fn by_hand() {
         exit(Server::new().bind("http", "127.0.0.1:0").without_control_socket().journal().serve(pid).await);
     }
     be_service_manager();
-    let mut program = ByHand::start("reload::by_hand");
+    let mut program = ByHand::start(&std::env::current_exe().unwrap(), "reload::by_hand", "");
     let mut client = Connection::open(program.address).await.unwrap();
     let first = client.get("/").await.unwrap().text().to_owned();
     assert_eq!(first, program.child.id().to_string());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper::Request;
+use outlive::entries;
 use outlive::journal::message_id;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -82,7 +83,7 @@ impl Logging {
     fn entries(&self) -> Vec<Entry> {
         self.service.signal(Signal::USR1);
         self.journald.wait_for_id(message_id::SNAPSHOT);
-        let request = |entry: &&Entry| entry.get("MESSAGE_ID") == Some(message_id::REQUEST);
+        let request = |entry: &&Entry| entry.get("MESSAGE_ID") == Some(entries::message_id::REQUEST);
         self.journald.entries(|all| all.iter().filter(request).cloned().collect())
     }
 }
@@ -209,7 +210,7 @@ async fn what_is_no_request_is_there_among_all() {
         }
         logging.service.signal(Signal::USR1);
         logging.journald.wait_for_id(message_id::SNAPSHOT);
-        let rejected = |entry: &&Entry| entry.get("MESSAGE_ID") == Some(message_id::REQUEST_REJECTED);
+        let rejected = |entry: &&Entry| entry.get("MESSAGE_ID") == Some(entries::message_id::REQUEST_REJECTED);
         let entries: Vec<Entry> = logging.journald.entries(|all| all.iter().filter(rejected).cloned().collect());
         assert_eq!(entries.len(), number, "{entries:?}");
         for (entry, (_, status, reason)) in entries.iter().zip(&heads) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::Empty;
 use hyper::{Method, Request};
+use outlive::entries;
 use outlive::journal::message_id;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,7 +25,7 @@ fn all_requests() -> String {
 }
 
 fn is_request(entry: &Entry) -> bool {
-    entry.get("MESSAGE_ID") == Some(message_id::REQUEST)
+    entry.get("MESSAGE_ID") == Some(entries::message_id::REQUEST)
 }
 
 #[tokio::test]

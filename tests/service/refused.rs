@@ -19,8 +19,7 @@ fn refuses(launch: Launch<'_>, reason: &str) {
     assert_eq!(service.wait_for_exit().code(), Some(1), "{}", service.story());
     let lines = service.notifications(|sent| sent.iter().map(|message| message.lines.clone()).collect::<Vec<_>>());
     assert_eq!(lines, [[format!("STATUS=Cannot start: {reason}"), "ERRNO=22".to_owned()]]);
-    let said = service.said();
-    assert!(said.ends_with(&format!(" ERROR Cannot start: {reason}")) && said.lines().count() == 1, "{said}");
+    assert_eq!(service.said(), format!("error: {reason}"), "it is said once");
 }
 
 fn refuses_descriptor(descriptor: OwnedFd, reason: &str) {

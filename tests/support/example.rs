@@ -53,11 +53,24 @@ impl Example {
     /// Builds another program with the same libraries, as whoever has changed the source would, only faster.
     #[track_caller]
     pub fn rebuild(&self, source: &Path, program: &Path) {
+        self.compile(source, &CRATES, &["--crate-name=changed", "-o", program.to_str().unwrap()]);
+    }
+
+    /// Compiles another program with any of the same libraries, only to see that it does.
+    #[track_caller]
+    pub fn check(&self, source: &Path) {
+        let crates: Vec<_> = self.libraries.keys().map(String::as_str).collect();
+        self.compile(source, &crates, &["--crate-name=checked", "--emit=metadata=/dev/null"]);
+    }
+
+    #[track_caller]
+    fn compile(&self, source: &Path, crates: &[&str], arguments: &[&str]) {
         let compiler = Path::new(env!("CARGO")).with_file_name("rustc");
         let mut command = Command::new(compiler);
-        command.args(["--edition=2024", "--crate-name=changed", "-o"]).arg(program).arg(source);
-        for name in CRATES {
-            let library = self.libraries.get(name).unwrap_or_else(|| panic!("no library {name}"));
+        command.arg("--edition=2024").args(arguments).arg(source);
+        command.env("CARGO_PKG_VERSION", env!("CARGO_PKG_VERSION")).env("OUTLIVE_COMMIT_SUFFIX", "");
+        for name in crates {
+            let library = self.libraries.get(*name).unwrap_or_else(|| panic!("no library {name}"));
             command.arg("--extern").arg(format!("{name}={}", library.display()));
             command.arg("-L").arg(format!("dependency={}", library.parent().unwrap().display()));
         }

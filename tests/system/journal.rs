@@ -2,6 +2,7 @@
 
 use http_body_util::Empty;
 use hyper::Request;
+use outlive::entries;
 use outlive::journal::message_id;
 
 use crate::support::client::Connection;
@@ -25,7 +26,7 @@ fn requests_are_entries_with_fields(suite: Suite) {
         (client.local().to_string(), broken.fields["x-request-id"].to_str().unwrap().to_owned())
     });
     let request = |path: &str| -> Entry {
-        let mut follower = host.follow_journal(&format!("MESSAGE_ID={}", message_id::REQUEST));
+        let mut follower = host.follow_journal(&format!("MESSAGE_ID={}", entries::message_id::REQUEST));
         follower.wait_for(path, |entry| entry.get("PATH") == Some(path))
     };
 

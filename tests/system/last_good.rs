@@ -1,5 +1,6 @@
 //! A start with a broken configuration.
 
+use outlive::entries;
 use outlive::journal::message_id;
 
 use crate::support::container::Suite;
@@ -26,7 +27,7 @@ fn a_typo_does_not_make_the_port_go_dead(suite: Suite) {
     let load = format!("{HELLO} --connections 8 --fresh 4 --idle 50 --half 10 --rounds 1 --every 10ms");
     nothing_is_lost(&host, &load, "systemctl restart outlive.service");
 
-    let told = host.wait_for_journal(message_id::LAST_GOOD_SERVED);
+    let told = host.wait_for_journal(entries::message_id::LAST_GOOD_SERVED);
     assert_eq!(told.field("PRIORITY"), "3");
     assert!(told.field("MESSAGE").contains("unknown key `windwo`"), "{told:?}");
     let status = host.property("outlive.service", "StatusText");

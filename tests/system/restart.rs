@@ -1,5 +1,6 @@
 //! `systemctl restart` under load.
 
+use outlive::entries;
 use outlive::journal::message_id;
 
 use crate::support::client::{Answer, Connection, Failure, get};
@@ -81,7 +82,7 @@ fn with_settling_hardly_anyone_waits(suite: Suite) {
         println!("{pointer}: {longest}");
         assert!(longest < 300.0, "{pointer}: {longest}");
     }
-    let answers = host.journal(&format!("MESSAGE_ID={}", message_id::REQUEST));
+    let answers = host.journal(&format!("MESSAGE_ID={}", entries::message_id::REQUEST));
     let (by_old, by_new): (Vec<_>, Vec<_>) = answers.iter().partition(|entry| entry.number("_PID") == u64::from(old));
     println!("the old process logged {} answers, the new one {}", by_old.len(), by_new.len());
     assert!(by_old.len() > 100 && by_new.len() > 100, "both processes were asked");
@@ -91,7 +92,7 @@ fn with_settling_hardly_anyone_waits(suite: Suite) {
 /// Prints the journal of the restart, but for the access log, in milliseconds since the drain began.
 fn print_course(host: &Container) {
     let mut entries = host.journal("--unit=outlive.service");
-    entries.retain(|entry| entry.get("MESSAGE_ID") != Some(message_id::REQUEST));
+    entries.retain(|entry| entry.get("MESSAGE_ID") != Some(entries::message_id::REQUEST));
     let at = |entry: &Entry| entry.number("__MONOTONIC_TIMESTAMP") as f64 / 1000.0;
     let is_began = |entry: &&Entry| entry.get("MESSAGE_ID") == Some(message_id::DRAIN_BEGAN);
     let began = at(entries.iter().find(is_began).expect("a drain"));
@@ -119,7 +120,7 @@ async fn in_backlog(host: &Container) -> usize {
 /// Asserts which process answered a request, by the access log.
 #[track_caller]
 fn assert_answered_by(host: &Container, path: &str, pid: u32) {
-    let mut requests = host.follow_journal(&format!("MESSAGE_ID={}", message_id::REQUEST));
+    let mut requests = host.follow_journal(&format!("MESSAGE_ID={}", entries::message_id::REQUEST));
     let entry = requests.wait_for(path, |entry| entry.get("PATH") == Some(path));
     assert_eq!(entry.number("_PID"), u64::from(pid));
     assert_eq!(entry.field("STATUS"), "200");

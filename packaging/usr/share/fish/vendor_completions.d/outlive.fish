@@ -25,7 +25,7 @@ function __fish_outlive_using_subcommand
 end
 
 complete -c outlive -n "__fish_outlive_needs_command" -s c -l config -d 'Configuration file, instead of /etc/outlive/outlive.toml' -r -F
-complete -c outlive -n "__fish_outlive_needs_command" -l control -d 'Control socket of the service, instead of /run/outlive/control' -r -F
+complete -c outlive -n "__fish_outlive_needs_command" -l control -d 'Control socket of the service (of any that uses the library), instead of /run/outlive/control' -r -F
 complete -c outlive -n "__fish_outlive_needs_command" -s h -l help -d 'Print help'
 complete -c outlive -n "__fish_outlive_needs_command" -s V -l version -d 'Print version'
 complete -c outlive -n "__fish_outlive_needs_command" -f -a "serve" -d 'Serve; this is what happens without a command'
@@ -35,17 +35,17 @@ complete -c outlive -n "__fish_outlive_needs_command" -f -a "reload" -d 'Let a n
 complete -c outlive -n "__fish_outlive_needs_command" -f -a "rehearse" -d 'Put load on an HTTP server while a command restarts it, and count what its clients lose'
 complete -c outlive -n "__fish_outlive_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c outlive -n "__fish_outlive_using_subcommand serve" -s c -l config -d 'Configuration file, instead of /etc/outlive/outlive.toml' -r -F
-complete -c outlive -n "__fish_outlive_using_subcommand serve" -l control -d 'Control socket of the service, instead of /run/outlive/control' -r -F
+complete -c outlive -n "__fish_outlive_using_subcommand serve" -l control -d 'Control socket of the service (of any that uses the library), instead of /run/outlive/control' -r -F
 complete -c outlive -n "__fish_outlive_using_subcommand serve" -s h -l help -d 'Print help'
 complete -c outlive -n "__fish_outlive_using_subcommand check" -s c -l config -d 'Configuration file, instead of /etc/outlive/outlive.toml' -r -F
-complete -c outlive -n "__fish_outlive_using_subcommand check" -l control -d 'Control socket of the service, instead of /run/outlive/control' -r -F
+complete -c outlive -n "__fish_outlive_using_subcommand check" -l control -d 'Control socket of the service (of any that uses the library), instead of /run/outlive/control' -r -F
 complete -c outlive -n "__fish_outlive_using_subcommand check" -s h -l help -d 'Print help'
 complete -c outlive -n "__fish_outlive_using_subcommand status" -s c -l config -d 'Configuration file, instead of /etc/outlive/outlive.toml' -r -F
-complete -c outlive -n "__fish_outlive_using_subcommand status" -l control -d 'Control socket of the service, instead of /run/outlive/control' -r -F
+complete -c outlive -n "__fish_outlive_using_subcommand status" -l control -d 'Control socket of the service (of any that uses the library), instead of /run/outlive/control' -r -F
 complete -c outlive -n "__fish_outlive_using_subcommand status" -l json -d 'As JSON, for programs'
 complete -c outlive -n "__fish_outlive_using_subcommand status" -s h -l help -d 'Print help'
 complete -c outlive -n "__fish_outlive_using_subcommand reload" -s c -l config -d 'Configuration file, instead of /etc/outlive/outlive.toml' -r -F
-complete -c outlive -n "__fish_outlive_using_subcommand reload" -l control -d 'Control socket of the service, instead of /run/outlive/control' -r -F
+complete -c outlive -n "__fish_outlive_using_subcommand reload" -l control -d 'Control socket of the service (of any that uses the library), instead of /run/outlive/control' -r -F
 complete -c outlive -n "__fish_outlive_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l url -d 'What to ask for, `http://HOST[:PORT][/PATH]`' -r
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l connections -d 'Busy clients: a kept-alive connection each, think times of 0-20 ms' -r
@@ -65,7 +65,7 @@ complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l connect-tim
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l report -d 'Write a report for people here: one HTML file, with nothing from elsewhere' -r -F
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l json -d 'Write the results for scripts here; `-`: to standard output, and the summary to standard error' -r -F
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -s c -l config -d 'Configuration file, instead of /etc/outlive/outlive.toml' -r -F
-complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l control -d 'Control socket of the service, instead of /run/outlive/control' -r -F
+complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l control -d 'Control socket of the service (of any that uses the library), instead of /run/outlive/control' -r -F
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l all-survive -d 'Take it for a failure, too, if a connection does not survive, even one that is closed in good order'
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -l yes-it-is-mine -d 'Allow a target that is not on this machine: it is yours, and may be loaded'
 complete -c outlive -n "__fish_outlive_using_subcommand rehearse" -s h -l help -d 'Print help (see more with \'--help\')'
