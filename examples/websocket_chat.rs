@@ -6,8 +6,9 @@
 //! or, as root, under systemd, to see the same with `systemctl restart chat`:
 //!
 //!     systemd-run --unit=chat -p Type=notify -p NotifyAccess=main -p FileDescriptorStoreMax=64 \
-//!         -p RuntimeDirectory=chat -p RuntimeDirectoryPreserve=restart --socket-property=ListenStream=127.0.0.1:8080 \
-//!         --socket-property=FileDescriptorName=http "$PWD/target/debug/examples/websocket_chat"
+//!         -p RuntimeDirectory=chat -p RuntimeDirectoryPreserve=restart -p StartLimitIntervalSec=0 \
+//!         --socket-property=ListenStream=127.0.0.1:8080 --socket-property=FileDescriptorName=http \
+//!         "$PWD/target/debug/examples/websocket_chat"
 //!
 //! Three things make it so. What was said is in a file that processes share (`room`). A WebSocket's only state besides
 //! is its member: a name, and how much they have heard. And no byte of a half-sent message is kept where it can't be
