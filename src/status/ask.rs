@@ -56,6 +56,7 @@ impl Control {
     }
 
     /// The service whose control socket is there.
+    #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
