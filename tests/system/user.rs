@@ -11,18 +11,18 @@ use crate::support::client::get;
 use crate::support::container::{Container, SERVICE, Suite};
 use crate::support::example::Example;
 use crate::support::rehearsal::nothing_is_lost;
+use crate::support::running::Text as _;
 
 on_every_systemd!(a_users_service_keeps_its_connections);
 
 const LOAD: &str =
     "--url http://127.0.0.1:8080/ --connections 8 --fresh 4 --idle 100 --half 10 --rounds 1 --every 10ms";
 
-/// Restarts or reloads it, and waits for the next process: `kill -HUP`, by which it is reloaded, waits for nothing.
-const CHANGE: &str = r#"
-main_pid() { systemctl --user show --property=MainPID --value hello.service; }
-before=$(main_pid)
-systemctl --user "$1" hello.service
-until [ "$(main_pid)" != "$before" ]; do :; done
+/// A next version of it, which can ask for a reload, but not serve.
+const BROKEN: &str = r#"#!/bin/sh
+[ "${1-}" != reload ] || exec ~/hello.good reload
+echo "the database does not answer" >&2
+exit 1
 "#;
 
 fn example(file: &str) -> PathBuf {
@@ -74,11 +74,10 @@ fn a_users_service_keeps_its_connections(suite: Suite) {
     let user = User::log_in(Container::boot(suite));
     user.0.install(OUTLIVE.as_ref(), "/usr/bin/outlive");
     user.install();
-    user.0.write("/home/dev/change", CHANGE);
     // The last one stops a process that systemd hasn't started.
     let mut processes = Vec::new();
     for verb in ["restart", "reload", "restart"] {
-        nothing_is_lost(&user.0, LOAD, &User::command(&format!("timeout 60 sh -eu /home/dev/change {verb}")));
+        nothing_is_lost(&user.0, LOAD, &User::command(&format!("systemctl --user {verb} hello.service")));
         // A rehearsal doesn't tell who answers.
         let answer = user.0.in_network(async || get(SERVICE, "/").await).unwrap();
         assert_eq!(answer.text(), format!("hello from process {}\n", user.main_pid()));
@@ -95,6 +94,24 @@ fn a_users_service_keeps_its_connections(suite: Suite) {
     let drained = user.0.journal(&format!("MESSAGE_ID={}", message_id::DRAIN_ENDED));
     let handed_over: Vec<_> = drained.iter().map(|entry| entry.number("HANDED_OVER")).collect();
     assert!(handed_over.len() == 3 && handed_over.iter().all(|number| *number > 100), "{drained:#?}");
+    a_reload_that_fails_says_so(&user);
     user.run("systemctl --user stop hello.socket hello.service");
     assert_eq!(user.run("systemctl --user show --property=Result --value hello.service"), "success");
+}
+
+/// Whoever types it is told, and nothing has changed.
+fn a_reload_that_fails_says_so(user: &User) {
+    let before = user.main_pid();
+    user.0.run("mv /home/dev/.cargo/bin/hello /home/dev/hello.good");
+    user.0.write("/home/dev/hello", BROKEN);
+    user.0.run("install -m 755 /home/dev/hello /home/dev/.cargo/bin/hello");
+
+    let output = user.0.output(&User::command("systemctl --user reload hello.service"));
+
+    assert_eq!(output.status.code(), Some(1), "{}", output.text());
+    let answer = user.0.in_network(async || get(SERVICE, "/").await).unwrap();
+    assert_eq!(answer.text(), format!("hello from process {before}\n"));
+    let mut failures = user.0.follow_journal(&format!("MESSAGE_ID={}", message_id::RELOAD_FAILED));
+    let failed = failures.wait_for("the failure", |_| true);
+    assert!(failed.field("MESSAGE").contains("the database does not answer"), "{failed:?}");
 }
