@@ -1,9 +1,11 @@
 //! What the library costs over plain hyper, in one run on one machine: `cargo bench --bench library`.
 //!
 //! The same handler, answered by hyper alone on one single-threaded runtime, by the library with one worker, by axum
-//! alone, by axum on the library, and by the library with the handler on the program's own runtime. Each server has core
-//! 0 for itself, the load has core 1; they take turns, and every figure is the median over the rounds of the ratio to
-//! the round's own plain one. Needs Debian's `wrk` and `util-linux`. Writes `target/library.md`.
+//! alone, by axum on the library, and by the library with the handler on the program's own runtime. The servers take
+//! turns on core 0, the load has core 1; every figure is the median over the rounds of the ratio to the round's own
+//! plain one. wrk is hardly faster than any of the servers, and what waits for it now and then shows no difference: so a
+//! busy neighbour takes half of core 0, and each server has all the work that it can do. Needs Debian's `wrk` and
+//! `util-linux`. Writes `target/library.md`.
 //!
 //! `OUTLIVE_BENCH_SERVE=plain` (or another of the names) makes the program be that server, at `ADDR`: to be run under
 //! `valgrind --tool=callgrind`, whose counts don't depend on the machine's neighbours.
@@ -28,6 +30,7 @@ const ROUNDS: usize = 9;
 const SECONDS_A_ROUND: u32 = 3;
 const CONNECTIONS: u32 = 64;
 const SERVE: &str = "OUTLIVE_BENCH_SERVE";
+const NEIGHBOUR: &str = "neighbour";
 
 /// The servers: a name, what it is, and which one it is compared to.
 const SERVERS: [(&str, &str, &str); 5] = [
@@ -42,9 +45,10 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
     if let Ok(name) = std::env::var(SERVE) {
-        return serve(&name, std::env::var("ADDR")?.parse()?);
+        return serve(&name);
     }
     let mut loads = vec![Vec::new(); SERVERS.len()];
+    let _neighbour = Pinned::start(NEIGHBOUR, &[])?;
     let servers: Vec<_> = (18_101..).zip(SERVERS).map(|(port, (name, ..))| Server::start(name, port)).collect();
     let servers = servers.into_iter().collect::<Outcome<Vec<_>>>()?;
     for round in 0..ROUNDS {
@@ -64,7 +68,9 @@ fn main() -> Outcome<()> {
         let (cpu, cpus) = figure(&loads[index], base, |load| load.cpu_us);
         table.push_str(&format!("| {what} | {rate:.0} | {rates:.3} | {cpu:.2} | {cpus:.3} |\n"));
     }
-    let report = format!("Medians of {ROUNDS} rounds of {SECONDS_A_ROUND} s, {CONNECTIONS} connections.\n\n{table}");
+    let report = format!(
+        "Medians of {ROUNDS} rounds of {SECONDS_A_ROUND} s, {CONNECTIONS} connections, half of a core.\n\n{table}"
+    );
     fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("../library.md"), &report)?;
     println!("{report}");
     Ok(())
@@ -99,7 +105,13 @@ fn router() -> axum::Router {
     axum::Router::new().route("/", axum::routing::get(|| async { "hello\n" }))
 }
 
-fn serve(name: &str, address: SocketAddr) -> Outcome<()> {
+fn serve(name: &str) -> Outcome<()> {
+    if name == NEIGHBOUR {
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+    let address: SocketAddr = std::env::var("ADDR")?.parse()?;
     let single = || tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
     let server = || {
         let server = outlive::Server::new().bind("http", address).workers(NonZeroUsize::MIN);
@@ -138,37 +150,45 @@ async fn plain(address: SocketAddr) -> std::io::Result<()> {
     }
 }
 
-/// A server under test, pinned to core 0; ended when dropped.
+/// This program as something else, on core 0; ended when dropped.
+struct Pinned(Child);
+
+impl Pinned {
+    fn start(name: &str, environment: &[(&str, String)]) -> Outcome<Self> {
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0"]).arg(std::env::current_exe()?);
+        command.env(SERVE, name).envs(environment.iter().cloned());
+        Ok(Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?))
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server under test.
 struct Server {
-    child: Child,
+    process: Pinned,
     address: SocketAddr,
 }
 
 impl Server {
     fn start(name: &str, port: u16) -> Outcome<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).arg(std::env::current_exe()?);
-        command.env(SERVE, name).env("ADDR", address.to_string());
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let server = Self { child, address };
+        let process = Pinned::start(name, &[("ADDR", address.to_string())])?;
         first_answer(address)?;
-        Ok(server)
+        Ok(Self { process, address })
     }
 
     /// The time that it has had on a processor: proc_pid_stat(5), fields 14 and 15.
     fn processor_time(&self) -> Outcome<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()))?;
         let (_, rest) = stat.rsplit_once(") ").ok_or("no stat")?;
         let ticks = rest.split(' ').skip(11).take(2).flat_map(str::parse::<u64>).sum::<u64>();
         Ok(Duration::from_secs(ticks) / rustix::param::clock_ticks_per_second() as u32)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -349,8 +349,8 @@ impl Server {
     /// Serves `app`, whose futures run on `runtime`, each as a task of its own: for applications that need to be where
     /// their state lives, or that would hold up a worker.
     ///
-    /// Connections, HTTP and answers' bodies are the workers' business all the same. The way there and back costs about as
-    /// much processor time as all the rest of a small request does: `benches/README.md` has the figures.
+    /// Connections, HTTP and answers' bodies are the workers' business all the same. The way there and back costs about half
+    /// as much processor time again as a small request does otherwise: `benches/README.md` has the figures.
     ///
     /// ```no_run
     /// # async fn hello(_: http::Request<outlive::Body>) -> &'static str { "hello\n" }
