@@ -135,11 +135,6 @@ impl Gauges {
         Duration::from_micros(longest.unwrap_or(0))
     }
 
-    /// Copies of connections that were deposited so far.
-    pub(crate) fn entrusted(&self) -> usize {
-        self.workers().iter().map(|worker| worker.entrusted.load(Ordering::Relaxed)).sum()
-    }
-
     /// Whether a drain has begun.
     #[must_use]
     pub fn draining(&self) -> bool {

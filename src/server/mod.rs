@@ -27,11 +27,11 @@ pub mod upgrade;
 mod worker;
 
 use std::num::NonZeroUsize;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -47,8 +47,8 @@ use worker::{Command, Crew, Lost};
 
 use crate::handover::{Carried, Carrier, Custodian};
 
-/// How long all workers together may go without depositing the copy of a connection, before those that haven't said that
-/// they are done count as stuck.
+/// How long a worker may go without depositing the copy of a connection, before it counts as stuck if it hasn't said that
+/// it is done.
 const ENTRUSTS_WITHIN: Duration = Duration::from_millis(50);
 
 /// How a server is set up.
@@ -213,26 +213,31 @@ impl Server {
 
     /// Gives one such order; says whether it was carried out.
     async fn entrusted(&self, custodian: &Arc<dyn Custodian>) -> bool {
-        let ordered = self.workers.iter().map(|worker| {
+        let mut pending = Vec::with_capacity(self.workers.len());
+        for (worker, gauges) in self.workers.iter().zip(self.gauges.workers()) {
             let (done, is_done) = oneshot::channel();
             let _ = worker.send(Command::Entrust(Arc::clone(custodian), done)); // a worker that is gone is done
-            is_done
-        });
-        let ordered: Vec<_> = ordered.collect();
-        let mut all_done = pin!(async {
-            for is_done in ordered {
-                let _ = is_done.await;
-            }
-        });
-        loop {
-            let before = self.gauges.entrusted();
-            if timeout(ENTRUSTS_WITHIN, &mut all_done).await.is_ok() {
-                return true;
-            }
-            if self.gauges.entrusted() == before {
-                return false;
-            }
+            pending.push((is_done, gauges, gauges.entrusted.load(Ordering::Relaxed)));
         }
+        let mut all_done = true;
+        while !pending.is_empty() {
+            let done = async {
+                for (is_done, ..) in &mut pending {
+                    let _ = is_done.await;
+                }
+            };
+            let _ = timeout(ENTRUSTS_WITHIN, done).await;
+            // By its own copies: those of who comes to the others meanwhile are no sign that it gets on.
+            pending.retain_mut(|(is_done, gauges, before)| {
+                let entrusted = gauges.entrusted.load(Ordering::Relaxed);
+                let waits = is_done.try_recv() == Err(TryRecvError::Empty);
+                let stuck = waits && *before == entrusted;
+                *before = entrusted;
+                all_done &= !stuck;
+                waits && !stuck
+            });
+        }
+        all_done
     }
 
     /// What tells whether the workers are alive.

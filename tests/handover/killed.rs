@@ -1,5 +1,7 @@
 //! SIGKILL in the middle of a drain: once the service has said `STOPPING=1`, only busy connections are lost.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -220,4 +222,28 @@ fn while_the_last_requests_finish() {
         assert_eq!(client.get("/live?live").generation(), 2);
     }
     running.try_answer().expect_err("it was busy");
+}
+
+/// Copies of those who come meanwhile are no sign that a stuck worker gets on.
+#[test]
+fn while_a_worker_is_stuck_and_clients_come() {
+    let systemd = systemd();
+    let service = systemd.start(CONFIG);
+    let held = Held::thread(service.pid(), "worker-0");
+    let (http, begun) = (systemd.http(), AtomicBool::new(false));
+    let took = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut clients = Vec::new();
+            // Bounded, in case that the drain never begins.
+            while clients.len() < 1000 && !begun.load(Ordering::Relaxed) {
+                clients.push(Client::tcp(http));
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let took = begin_drain(&service);
+        begun.store(true, Ordering::Relaxed);
+        took
+    });
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    drop(held);
 }
