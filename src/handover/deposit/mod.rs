@@ -99,14 +99,20 @@ struct Pairs {
     all: Vec<Pair>,
     /// How many there have been.
     opened: usize,
-    /// Why systemd hasn't kept one of them: there will be no more.
-    refused: Option<DepositError>,
+    /// systemd hasn't kept one of them: there will be no more.
     exhausted: bool,
+    /// Why, until that was said.
+    refused: Option<DepositError>,
 }
 
 impl Pairs {
     fn vacated(&self) -> usize {
         self.all.iter().map(|pair| pair.ledger.vacated()).sum()
+    }
+
+    /// Why there is no room.
+    fn no_more(&mut self) -> DepositError {
+        self.refused.take().unwrap_or(DepositError::NotKept)
     }
 }
 
@@ -209,14 +215,13 @@ impl Deposit {
     fn deposit(&self, pairs: &mut Pairs, batch: &[Carried]) -> Result<usize, DepositError> {
         loop {
             self.confirm_all(pairs);
-            let no_more = pairs.refused.take().unwrap_or(DepositError::NotKept);
-            let Some(pair) = pairs.all.last_mut() else { return Err(no_more) };
+            let Some(pair) = pairs.all.last_mut() else { return Err(pairs.no_more()) };
             match pair.add(batch)? {
                 Added::All(entered) => return Ok(entered.number),
                 Added::TooLong => {
                     return Err(DepositError::TooLong { bytes: batch.first().map_or(0, |one| one.ahead.len()) });
                 }
-                Added::NoRoom if pairs.exhausted => return Err(no_more),
+                Added::NoRoom if pairs.exhausted => return Err(pairs.no_more()),
                 Added::NoRoom => self.open_next(pairs)?,
             }
         }
